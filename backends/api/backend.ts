@@ -1,0 +1,89 @@
+/**
+ * The backend contract. A backend is a folder `backends/<name>/` whose `index.ts` exports `createBackend`; `backend: "<name>"` in a model's
+ * configuration finds it. Backends see tensors and a configuration: no request, socket, metric or queue.
+ *
+ * Everything here runs inside an execution host: usually a child process that serves nothing else, so a call may block that process, and a
+ * native fault costs that process alone.
+ */
+
+import type { Datatype } from '../../proto/datatype.ts';
+import type { Tensor } from '../../proto/tensor.ts';
+import type { ModelConfig } from './model-config.ts';
+
+/** What `backends/<name>/index.ts` exports. */
+export interface BackendModule {
+  createBackend(options: BackendOptions): Promise<Backend> | Backend;
+}
+
+export interface BackendOptions {
+  /** `--backend-config` settings of this backend, name to value. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+export interface Backend {
+  readonly name: string;
+  /**
+   * Opens one model version and reads what its file says of itself. Throws InferenceError (INVALID_ARGUMENT: the file or the
+   * configuration is at fault; UNIMPLEMENTED: it needs something this backend does not do).
+   */
+  load(spec: ModelSpec): Promise<Model>;
+  /** Releases what the backend holds beyond its models; called after all are unloaded. */
+  close(): Promise<void>;
+}
+
+/** Everything a host needs to load a model version. Plain data: it crosses the process boundary as JSON. */
+export interface ModelSpec {
+  readonly name: string;
+  readonly version: number;
+  /** Absolute path of the model's file (or directory, where the backend's format is one). */
+  readonly modelPath: string;
+  /** The configuration as the repository read it; inputs and outputs may still be missing: the gateway completes them from `Model.metadata`. */
+  readonly config: ModelConfig;
+}
+
+export interface TensorMetadata {
+  readonly name: string;
+  readonly datatype: Datatype;
+  /** The model file's own shape, batch dimension included; -1 where the file leaves a dimension open; [] is a scalar. */
+  readonly shape: readonly number[];
+  /** May be left out of a request (an ONNX input that has an initializer). */
+  readonly optional: boolean;
+}
+
+export interface ModelMetadata {
+  readonly inputs: readonly TensorMetadata[];
+  readonly outputs: readonly TensorMetadata[];
+}
+
+export interface Model {
+  readonly metadata: ModelMetadata;
+  /** One executable copy. Instances of a model may share its weights. */
+  createInstance(): Promise<ModelInstance>;
+  unload(): Promise<void>;
+}
+
+export interface ModelInstance {
+  /**
+   * Runs the model once on a whole batch, synchronously.
+   *
+   * `inputs` are those present, in any order, with the names and datatypes of the metadata and shapes that include the batch dimension. Their bytes lie
+   * in memory that does not move, 64-byte aligned, and stay as they are until this returns. Every output of the model goes to `sink`, in the
+   * metadata's order. Throws InferenceError when the model fails; the instance stays usable.
+   */
+  execute(inputs: readonly Tensor[], sink: OutputSink): void;
+  dispose(): void;
+}
+
+/** Where an instance puts what it computed. */
+export interface OutputSink {
+  /**
+   * `byteLength` bytes, 64-byte aligned and not moving, for the backend to write the named output into before `execute` returns; it may be asked for
+   * before the run (when the shape is known, so the runtime writes in place) or after it. BYTES outputs are written with their length prefixes.
+   * Called once per output.
+   */
+  allocate(name: string, datatype: Datatype, shape: readonly number[], byteLength: number): Uint8Array;
+  /** The inputs are bound and the model starts to compute: splits the standard durations compute_input / compute_infer. */
+  inferStarted(): void;
+  /** The model is done; what follows is compute_output. */
+  inferEnded(): void;
+}

@@ -1,0 +1,87 @@
+/**
+ * Execution hosts: where model instances run. Two kinds meet this contract, `process` (a child process, the default) and `inline` (the gateway's own
+ * loop), and one suite (`execution-host.case.ts`) holds both to it.
+ */
+
+import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
+import type { Datatype } from '../../proto/datatype.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
+import type { Tensor } from '../../proto/tensor.ts';
+
+export type HostKind = 'process' | 'inline';
+
+/** One input of a batch: the merged rows of all its requests. */
+export interface BatchInput {
+  readonly name: string;
+  readonly datatype: Datatype;
+  /** Batch dimension included. */
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+}
+
+/** Host-side durations of one execution, nanoseconds. Their sum is at most the time between `execute` and `complete`. */
+export interface ExecutionTiming {
+  readonly inferNs: number;
+  readonly outputNs: number;
+}
+
+/**
+ * What an instance executes, and who hears of the end. Exactly one of `complete` and `fail` is called, exactly once, never inside `execute` itself
+ * for a process host; an inline host may call it inside.
+ */
+export interface ExecutionBatch {
+  readonly inputs: readonly BatchInput[];
+  /** Writes input `index` into `target` (its byteLength long). Called once per input, inside `execute`. */
+  writeInput(index: number, target: Uint8Array): void;
+  /**
+   * `outputs` has been checked against the model: known names, right datatypes, bytes that match shapes. The bytes are borrowed: valid until this
+   * returns.
+   */
+  complete(outputs: readonly Tensor[], timing: ExecutionTiming): void;
+  fail(error: InferenceError): void;
+}
+
+/** One model instance, seen from the serving side. */
+export interface InstanceChannel {
+  /** Another batch may be given now. At most one waits in the host while one runs, so that the host need not sleep between two. */
+  readonly hasCapacity: boolean;
+  readonly inflightCount: number;
+  /** False once the host has died or the instance was released. */
+  readonly isAlive: boolean;
+  /**
+   * Starts a batch. The batch's inputs are copied into the host's tensor memory before this returns.
+   * Only to be called while `hasCapacity`. Returns false, having done nothing, when there is no tensor memory for it at the moment: try again after
+   * the next completion (when nothing is in flight it fails the batch with RESOURCE_EXHAUSTED instead, since waiting would not help).
+   */
+  execute(batch: ExecutionBatch): boolean;
+  /** Waits for what is in flight, then releases the instance in its host. */
+  release(): Promise<void>;
+}
+
+export interface LoadedModel {
+  readonly metadata: ModelMetadata;
+  /** `onCapacity` is called, with nothing on the stack above it but the loop, whenever `hasCapacity` may have become true. */
+  createInstance(onCapacity: () => void): Promise<InstanceChannel>;
+  unload(): Promise<void>;
+}
+
+export interface ExecutionHost {
+  readonly kind: HostKind;
+  readonly isAlive: boolean;
+  /** The operating system's process id; this process's own for an inline host. */
+  readonly pid: number;
+  /** Loads a model version (one at a time). Rejects with the backend's InferenceError, or UNAVAILABLE when the host died over it. */
+  load(spec: ModelSpec): Promise<LoadedModel>;
+  /** Ends the host: waits for nothing in flight; resolves when the process is gone and its memory is released. */
+  stop(): Promise<void>;
+}
+
+/** Why a host is gone. */
+export interface HostEnd {
+  /** For logs and errors: 'ended by SIGSEGV', 'did not answer within 30 s', 'used 2.1 GiB of the 2 GiB it may'. */
+  readonly reason: string;
+  /** `name:version` of the model that was being loaded or run, or null when none was. */
+  readonly blamed: string | null;
+  /** True when the server itself asked for it. */
+  readonly expected: boolean;
+}

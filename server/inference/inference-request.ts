@@ -1,0 +1,108 @@
+/** @hotpath one object per inference request, on every protocol */
+
+import type { InferenceError } from '../../proto/inference-error.ts';
+import type { Tensor } from '../../proto/tensor.ts';
+import type { InferenceResponse } from './inference-response.ts';
+
+export type RequestParameter = string | number | boolean;
+
+/** An output that the request names. When it names none, all outputs are meant. */
+export interface RequestedOutput {
+  readonly name: string;
+  /** Answer the `classification` best entries as `value:index:label` strings instead of the tensor; 0: the tensor itself. */
+  readonly classification: number;
+  /** REST only: this output's bytes behind the JSON instead of numbers inside it. */
+  readonly binaryData: boolean;
+}
+
+/**
+ * Who waits for the answer: a protocol's per-call object. Exactly one of the two is called, exactly once, never before `infer` returned.
+ */
+export interface InferenceCaller {
+  /** The response's tensors are borrowed: their bytes are valid until this returns. Encode or copy them here. */
+  onResponse(request: InferenceRequest, response: InferenceResponse): void;
+  onError(request: InferenceRequest, error: InferenceError): void;
+}
+
+export interface InferenceRequestInit {
+  readonly modelName: string;
+  /** As the caller wrote it; '' for the version that the policy chooses. */
+  readonly modelVersion: string;
+  readonly id: string;
+  readonly inputs: readonly Tensor[];
+  /** Empty: every output of the model. */
+  readonly outputs: readonly RequestedOutput[];
+  /** Request parameters that are not reserved words of the protocol; handed to the model. */
+  readonly parameters: Readonly<Record<string, RequestParameter>>;
+  /** Reserved parameter `priority`; 0: the model's default level. */
+  readonly priority: number;
+  /** Reserved parameter `timeout`, microseconds; 0: none given. */
+  readonly timeoutUs: number;
+  readonly caller: InferenceCaller;
+}
+
+/**
+ * One shape for every protocol, all fields set here so that all requests share a hidden class.
+ *
+ * Ownership: the protocol builds it and hands it to `InferenceDoor.infer`; from then on the server holds it, and the protocol hears of it again
+ * through its caller only. Input bytes must stay as they are until then.
+ */
+export class InferenceRequest {
+  readonly modelName: string;
+  readonly modelVersion: string;
+  readonly id: string;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly RequestedOutput[];
+  readonly parameters: Readonly<Record<string, RequestParameter>>;
+  readonly priority: number;
+  readonly timeoutUs: number;
+  readonly caller: InferenceCaller;
+
+  /** First dimension of the inputs where the model batches, 1 elsewhere; set by the door. */
+  batchSize = 1;
+  /** Absolute, on the server's clock; Infinity: none. */
+  deadlineNs: number = Number.POSITIVE_INFINITY;
+  /** When the request arrived at the door. */
+  receivedNs = 0;
+  /** When a scheduler took it. */
+  queuedNs = 0;
+  /** Sum of the inputs' bytes; what admission holds for it. */
+  inputBytes = 0;
+  /** The caller went away: whoever holds the request next drops it. */
+  isCancelled = false;
+  /** Set when the request has been answered; guards "exactly once". */
+  isDone = false;
+  /** Hears of the end before the caller does; the door uses it to settle statistics and permits. */
+  observer: RequestObserver | null = null;
+
+  constructor(init: InferenceRequestInit) {
+    this.modelName = init.modelName;
+    this.modelVersion = init.modelVersion;
+    this.id = init.id;
+    this.inputs = init.inputs;
+    this.outputs = init.outputs;
+    this.parameters = init.parameters;
+    this.priority = init.priority;
+    this.timeoutUs = init.timeoutUs;
+    this.caller = init.caller;
+  }
+
+  /** Answers the request. A second end (a host that answers late, a cancel that crosses) is dropped here and nowhere else. */
+  respond(response: InferenceResponse): void {
+    if (this.isDone) return;
+    this.isDone = true;
+    this.observer?.onRequestEnd(this, response, null);
+    this.caller.onResponse(this, response);
+  }
+
+  fail(error: InferenceError): void {
+    if (this.isDone) return;
+    this.isDone = true;
+    this.observer?.onRequestEnd(this, null, error);
+    this.caller.onError(this, error);
+  }
+}
+
+export interface RequestObserver {
+  onRequestEnd(request: InferenceRequest, response: InferenceResponse | null, error: InferenceError | null): void;
+}

@@ -1,0 +1,110 @@
+/** @hotpath counts every request and execution of a model version */
+
+import type { FailureReason } from '../../proto/inference-error.ts';
+
+/** count and total nanoseconds, as Triton's statistics have them. */
+export class StatisticDuration {
+  count = 0;
+  ns = 0;
+
+  add(ns: number): void {
+    this.count++;
+    this.ns += ns;
+  }
+}
+
+export class BatchStatistics {
+  readonly computeInput: StatisticDuration = new StatisticDuration();
+  readonly computeInfer: StatisticDuration = new StatisticDuration();
+  readonly computeOutput: StatisticDuration = new StatisticDuration();
+}
+
+/**
+ * Statistics of one model version, as plain numbers: the hot path adds, a scrape or a statistics request reads. Labels are bound once, at load.
+ * Meanings and what counts when: Triton's metrics and statistics extension.
+ */
+export class ModelReporter {
+  readonly modelName: string;
+  readonly modelVersion: string;
+  /** Extra metric labels from the model's `metric_tags`. */
+  readonly tags: Readonly<Record<string, string>>;
+
+  readonly success: StatisticDuration = new StatisticDuration();
+  readonly fail: StatisticDuration = new StatisticDuration();
+  readonly queue: StatisticDuration = new StatisticDuration();
+  readonly computeInput: StatisticDuration = new StatisticDuration();
+  readonly computeInfer: StatisticDuration = new StatisticDuration();
+  readonly computeOutput: StatisticDuration = new StatisticDuration();
+  readonly failures: Record<FailureReason, number> = { REJECTED: 0, CANCELED: 0, BACKEND: 0, OTHER: 0 };
+  /** Inferences: the sum of batch sizes of successful requests. */
+  inferenceCount = 0;
+  executionCount = 0;
+  pendingCount = 0;
+  /** Milliseconds since 1970 of the last execution; 0: none yet. */
+  lastInferenceMs = 0;
+  loadDurationSecs = 0;
+  /** By executed batch size; bounded by max_batch_size. */
+  readonly batches: Map<number, BatchStatistics> = new Map();
+  /** Histograms by stage, when the server keeps them; null otherwise. */
+  histograms: StageHistograms | null = null;
+
+  constructor(modelName: string, modelVersion: string, tags: Readonly<Record<string, string>>) {
+    this.modelName = modelName;
+    this.modelVersion = modelVersion;
+    this.tags = tags;
+  }
+
+  /** A request succeeded: whole time and its four parts; the parts of a batch count in full for each of its requests. */
+  requestSucceeded(
+    batchSize: number,
+    requestNs: number,
+    queueNs: number,
+    computeInputNs: number,
+    computeInferNs: number,
+    computeOutputNs: number,
+  ): void {
+    this.success.add(requestNs);
+    this.queue.add(queueNs);
+    this.computeInput.add(computeInputNs);
+    this.computeInfer.add(computeInferNs);
+    this.computeOutput.add(computeOutputNs);
+    this.inferenceCount += batchSize;
+    if (this.histograms !== null) {
+      this.histograms.request.observe(requestNs);
+      this.histograms.queue.observe(queueNs);
+      this.histograms.computeInput.observe(computeInputNs);
+      this.histograms.computeInfer.observe(computeInferNs);
+      this.histograms.computeOutput.observe(computeOutputNs);
+    }
+  }
+
+  requestFailed(reason: FailureReason, requestNs: number): void {
+    this.fail.add(requestNs);
+    this.failures[reason]++;
+  }
+
+  executed(batchSize: number, computeInputNs: number, computeInferNs: number, computeOutputNs: number): void {
+    this.executionCount++;
+    this.lastInferenceMs = Date.now();
+    let batch = this.batches.get(batchSize);
+    if (batch === undefined) {
+      batch = new BatchStatistics();
+      this.batches.set(batchSize, batch);
+    }
+    batch.computeInput.add(computeInputNs);
+    batch.computeInfer.add(computeInferNs);
+    batch.computeOutput.add(computeOutputNs);
+  }
+}
+
+export interface StageHistogram {
+  observe(ns: number): void;
+}
+
+export interface StageHistograms {
+  readonly request: StageHistogram;
+  readonly queue: StageHistogram;
+  readonly computeInput: StageHistogram;
+  readonly computeInfer: StageHistogram;
+  readonly computeOutput: StageHistogram;
+}
