@@ -58,6 +58,8 @@ export class InferenceRequest {
   readonly timeoutUs: number;
   readonly caller: InferenceCaller;
 
+  /** Set by the door: the inputs in the model's own order, null where an optional one was left out. */
+  boundInputs: readonly (Tensor | null)[] = [];
   /** First dimension of the inputs where the model batches, 1 elsewhere; set by the door. */
   batchSize = 1;
   /** Absolute, on the server's clock; Infinity: none. */
@@ -68,8 +70,12 @@ export class InferenceRequest {
   queuedNs = 0;
   /** Sum of the inputs' bytes; what admission holds for it. */
   inputBytes = 0;
-  /** The caller went away: whoever holds the request next drops it. */
+  /** The caller went away: whoever holds the request drops it before it runs. */
   isCancelled = false;
+  /** Who holds the request while it waits, and hears of a cancel; null when nobody does. */
+  holder: RequestHolder | null = null;
+  /** Set by the door: the model version that answers. The door alone knows its type. */
+  model: object | null = null;
   /** Set when the request has been answered; guards "exactly once". */
   isDone = false;
   /** Hears of the end before the caller does; the door uses it to settle statistics and permits. */
@@ -95,12 +101,24 @@ export class InferenceRequest {
     this.caller.onResponse(this, response);
   }
 
+  /** The caller is no longer there to hear an answer. */
+  cancel(): void {
+    if (this.isDone || this.isCancelled) return;
+    this.isCancelled = true;
+    this.holder?.onRequestCancelled(this);
+  }
+
   fail(error: InferenceError): void {
     if (this.isDone) return;
     this.isDone = true;
     this.observer?.onRequestEnd(this, null, error);
     this.caller.onError(this, error);
   }
+}
+
+/** A scheduler, as a waiting request knows it. */
+export interface RequestHolder {
+  onRequestCancelled(request: InferenceRequest): void;
 }
 
 export interface RequestObserver {

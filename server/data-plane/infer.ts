@@ -1,0 +1,75 @@
+/** @hotpath the one door: every inference request of every protocol passes here */
+
+import { InferenceError } from '../../proto/inference-error.ts';
+import type { Clock } from '../inference/clock.ts';
+import type { InferenceRequest, RequestObserver } from '../inference/inference-request.ts';
+import type { InferenceResponse } from '../inference/inference-response.ts';
+import type { Model } from '../repository/model.ts';
+import type { ModelRepository } from '../repository/model-repository.ts';
+import type { Admission } from './admission.ts';
+import { validateRequest } from './validate-request.ts';
+
+/** Hears of every ended request; the request log. Null where the log's level is off, so that nothing is formatted. */
+export interface RequestLog {
+  ended(request: InferenceRequest, durationNs: number, error: InferenceError | null): void;
+}
+
+/**
+ * Every protocol calls these two, in this order: `route` before it decodes (what it decodes depends on the model), `infer` after. A guard, a limit or a
+ * count that concerns inference belongs here, once, and nowhere else.
+ */
+export class InferenceDoor implements RequestObserver {
+  readonly #repository: ModelRepository;
+  readonly #admission: Admission;
+  readonly #clock: Clock;
+  readonly #log: RequestLog | null;
+
+  constructor(repository: ModelRepository, admission: Admission, clock: Clock, log: RequestLog | null) {
+    this.#repository = repository;
+    this.#admission = admission;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /**
+   * The model version that is to answer: `version` as the caller wrote it, '' for the one that the version policy chooses. Throws INVALID_ARGUMENT (not a
+   * version), NOT_FOUND or UNAVAILABLE (reference section 0, "unknown model").
+   */
+  route(modelName: string, version: string): Model {
+    return this.#repository.route(modelName, version);
+  }
+
+  /**
+   * Admits, validates and enqueues. Throws InferenceError when the request is refused at once; after a return the request's caller hears of its end,
+   * exactly once.
+   */
+  infer(request: InferenceRequest, model: Model): void {
+    request.receivedNs = this.#clock.nowNs();
+    validateRequest(request, model.signature);
+    this.#admission.admit(request.inputBytes);
+    request.model = model;
+    request.observer = this;
+    try {
+      model.scheduler.enqueue(request);
+    } catch (error) {
+      request.observer = null;
+      this.#admission.release(request.inputBytes);
+      const refusal = InferenceError.from(error);
+      model.reporter.requestFailed(refusal.failureReason, 0);
+      throw refusal;
+    }
+  }
+
+  onRequestEnd(request: InferenceRequest, response: InferenceResponse | null, error: InferenceError | null): void {
+    this.#admission.release(request.inputBytes);
+    const durationNs = this.#clock.nowNs() - request.receivedNs;
+    const { reporter } = request.model as Model;
+    if (response === null) {
+      reporter.requestFailed(error === null ? 'OTHER' : error.failureReason, durationNs);
+    } else {
+      const { queueNs, computeInputNs, computeInferNs, computeOutputNs } = response.timing;
+      reporter.requestSucceeded(request.batchSize, durationNs, queueNs, computeInputNs, computeInferNs, computeOutputNs);
+    }
+    if (this.#log !== null) this.#log.ended(request, durationNs, error);
+  }
+}

@@ -1,0 +1,186 @@
+import type { ModelMetadata, TensorMetadata } from '../../backends/api/backend.ts';
+import type { ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput } from '../../backends/api/model-config.ts';
+import { DATATYPES } from '../../proto/datatype.ts';
+import { invalidArgument } from '../../proto/inference-error.ts';
+import { didYouMean } from '../../proto/nearest-name.ts';
+import { throwOnConfigErrors } from './config-finding.ts';
+import { fillSchedulerDefaults } from './normalise-model-config.ts';
+import { validateModelConfig } from './validate-model-config.ts';
+
+export interface AutoCompleteOptions {
+  /** max_batch_size of a model that can batch and whose configuration says nothing: `--backend-config default-max-batch-size`, Triton's default 4. */
+  readonly defaultMaxBatchSize: number;
+}
+
+/** Triton's, so that a repository behaves the same. */
+export const DEFAULT_MAX_BATCH_SIZE = 4;
+
+/**
+ * A normalised configuration completed by what the model's file states, and checked against it. Batching, inputs and outputs are filled in where
+ * the configuration lacks inputs or outputs; a configuration that lists both is only checked. Throws INVALID_ARGUMENT when configuration and
+ * file disagree, with what each says. Source: reference 6.3, ONNX backend auto-complete.
+ */
+export function autoCompleteConfig(config: ModelConfig, metadata: ModelMetadata, options?: AutoCompleteOptions): ModelConfig {
+  const isComplete = config.input.length > 0 && config.output.length > 0;
+  const completed = isComplete ? config : fillFromMetadata(config, metadata, options?.defaultMaxBatchSize ?? DEFAULT_MAX_BATCH_SIZE);
+  const result = fillSchedulerDefaults({
+    ...completed,
+    input: checkTensors('input', completed.input, metadata.inputs, completed),
+    output: checkTensors('output', completed.output, metadata.outputs, completed),
+  });
+  // Sizes that depend on max_batch_size could not be compared before it was known.
+  throwOnConfigErrors(validateModelConfig(result), `model '${result.name}'`);
+  return result;
+}
+
+/** Every tensor has a leading dimension that the file leaves open. */
+export function canBatch(metadata: ModelMetadata): boolean {
+  const tensors = [...metadata.inputs, ...metadata.outputs];
+  return tensors.length > 0 && tensors.every((tensor) => tensor.shape[0] === -1);
+}
+
+function fillFromMetadata(config: ModelConfig, metadata: ModelMetadata, defaultMaxBatchSize: number): ModelConfig {
+  const turnsOnBatching = config.maxBatchSize === 0 && canBatch(metadata) && !listsFullShapes(config, metadata);
+  const maxBatchSize = turnsOnBatching ? defaultMaxBatchSize : config.maxBatchSize;
+  const hasScheduler = config.dynamicBatching !== null || config.sequenceBatching !== null || config.ensembleScheduling !== null;
+  return {
+    ...config,
+    maxBatchSize,
+    dynamicBatching: maxBatchSize > 1 && !hasScheduler ? emptyDynamicBatching() : config.dynamicBatching,
+    input: config.input.length > 0 ? config.input : metadata.inputs.map((tensor) => inputFrom(tensor, maxBatchSize > 0)),
+    output: config.output.length > 0 ? config.output : metadata.outputs.map((tensor) => outputFrom(tensor, maxBatchSize > 0)),
+  };
+}
+
+/**
+ * A list that gives a tensor with as many dimensions as the file has describes a model without a batch dimension: turning batching on would
+ * contradict what its author wrote.
+ */
+function listsFullShapes(config: ModelConfig, metadata: ModelMetadata): boolean {
+  const ranks = new Map([...metadata.inputs, ...metadata.outputs].map((tensor) => [tensor.name, tensor.shape.length]));
+  return [...config.input, ...config.output].some((tensor) => ranks.get(tensor.name) === modelDims(tensor).length);
+}
+
+function emptyDynamicBatching(): ModelDynamicBatching {
+  return {
+    preferredBatchSize: [],
+    maxQueueDelayMicroseconds: 0,
+    preserveOrdering: false,
+    priorityLevels: 0,
+    defaultPriorityLevel: 0,
+    defaultQueuePolicy: null,
+    priorityQueuePolicy: {},
+  };
+}
+
+function inputFrom(tensor: TensorMetadata, batches: boolean): ModelInput {
+  return {
+    name: tensor.name,
+    dataType: DATATYPES[tensor.datatype].configName,
+    format: 'FORMAT_NONE',
+    ...dimsFrom(tensor, batches),
+    isShapeTensor: false,
+    allowRaggedBatch: false,
+    optional: tensor.optional,
+    isNonLinearFormatIo: false,
+  };
+}
+
+function outputFrom(tensor: TensorMetadata, batches: boolean): ModelOutput {
+  return {
+    name: tensor.name,
+    dataType: DATATYPES[tensor.datatype].configName,
+    ...dimsFrom(tensor, batches),
+    labelFilename: '',
+    isShapeTensor: false,
+    isNonLinearFormatIo: false,
+  };
+}
+
+/** Clients see a scalar as [1], since dims may not be empty; the reshape tells what the model wants. */
+function dimsFrom(tensor: TensorMetadata, batches: boolean): Pick<ModelInput, 'dims' | 'reshape'> {
+  const dims = batches ? tensor.shape.slice(1) : [...tensor.shape];
+  return dims.length === 0 ? { dims: [1], reshape: { shape: [] } } : { dims, reshape: null };
+}
+
+function checkTensors<T extends ModelInput | ModelOutput>(
+  kind: 'input' | 'output',
+  configured: readonly T[],
+  inModel: readonly TensorMetadata[],
+  config: ModelConfig,
+): T[] {
+  const byName = new Map(inModel.map((tensor) => [tensor.name, tensor]));
+  const checked = configured.map((tensor, index) => {
+    const known = byName.get(tensor.name);
+    if (known === undefined) {
+      throw mismatch(
+        config,
+        `unexpected inference ${kind} '${tensor.name}', allowed ${kind}s are: ${[...byName.keys()].join(', ')}${didYouMean(tensor.name, byName.keys())}`,
+      );
+    }
+    return checkTensor(`${kind}[${index}]`, tensor, known, config);
+  });
+  // An output that is not listed is simply not served; an input that is not listed would have no value.
+  const names = new Set(configured.map((tensor) => tensor.name));
+  const missing =
+    kind === 'input' ? inModel.filter((tensor) => !tensor.optional && !names.has(tensor.name)).map((tensor) => tensor.name) : [];
+  if (missing.length > 0) throw mismatch(config, `input: expected every required input of the model, missing ${missing.join(', ')}`);
+  return checked;
+}
+
+function checkTensor<T extends ModelInput | ModelOutput>(path: string, tensor: T, known: TensorMetadata, config: ModelConfig): T {
+  const batches = config.maxBatchSize > 0;
+  const label = `${path} '${tensor.name}'`;
+  const expectedType = DATATYPES[known.datatype].configName;
+  if (tensor.dataType !== expectedType) {
+    throw mismatch(config, `${label}: data_type: the model says ${expectedType}, the configuration ${tensor.dataType}`);
+  }
+  if (batches && known.shape[0] !== -1) {
+    throw mismatch(
+      config,
+      `${label}: max_batch_size: the model does not batch (its shape is ${shapeText(known.shape)}, and batching needs -1 as the first dimension), ` +
+        `the configuration says ${config.maxBatchSize}; set max_batch_size to 0 and give all dimensions in dims`,
+    );
+  }
+  const modelShape = batches ? known.shape.slice(1) : known.shape;
+  // [1] for a scalar without saying reshape is common, and means the same.
+  if (modelShape.length === 0 && tensor.reshape === null && tensor.dims.length === 1 && tensor.dims[0] === 1) {
+    return { ...tensor, reshape: { shape: [] } };
+  }
+  const dims = modelDims(tensor);
+  const where = tensor.reshape === null ? 'dims' : 'reshape.shape';
+  const suffix = batches ? ' (without the batch dimension)' : '';
+  if (dims.length !== modelShape.length) {
+    const hint =
+      !batches && dims.length + 1 === modelShape.length && known.shape[0] === -1
+        ? '; set max_batch_size, or list the first dimension too'
+        : '';
+    throw mismatch(
+      config,
+      `${label}: ${where}: the model expects ${modelShape.length} dimensions${suffix} (shape ${shapeText(modelShape)}) but the model configuration ` +
+        `specifies ${dims.length} dimensions (shape ${shapeText(dims)})${hint}`,
+    );
+  }
+  for (const [at, dim] of modelShape.entries()) {
+    if (dim !== -1 && dim !== dims[at]) {
+      throw mismatch(
+        config,
+        `${label}: ${where}[${at}]: the model expects shape ${shapeText(modelShape)}${suffix} but the model configuration specifies shape ${shapeText(dims)}`,
+      );
+    }
+  }
+  return tensor;
+}
+
+/** The shape that the model's file is given, without the batch dimension. */
+function modelDims(tensor: ModelInput | ModelOutput): readonly number[] {
+  return tensor.reshape === null ? tensor.dims : tensor.reshape.shape;
+}
+
+function shapeText(shape: readonly number[]): string {
+  return `[${shape.join(',')}]`;
+}
+
+function mismatch(config: ModelConfig, problem: string): Error {
+  return invalidArgument(`model '${config.name}': ${problem}`);
+}

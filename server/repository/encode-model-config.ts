@@ -1,0 +1,50 @@
+import type { Field, Type } from 'protobufjs';
+import type { ModelConfig } from '../../backends/api/model-config.ts';
+import { messageTypeOf, modelConfigType, protoNameOf, qualifiedNameOf } from './model-config-schema.ts';
+
+/** 64-bit fields that clients expect as JSON numbers; proto JSON would quote them, and quotes the others. */
+const numberFields: ReadonlySet<string> = new Set([
+  'ModelInput.dims',
+  'ModelOutput.dims',
+  'ModelTensorReshape.shape',
+  'ModelVersionPolicy.Specific.versions',
+  'ModelDynamicBatching.max_queue_delay_microseconds',
+  'ModelDynamicBatching.priority_levels',
+  'ModelDynamicBatching.default_priority_level',
+  'ModelQueuePolicy.default_timeout_microseconds',
+  'ModelSequenceBatching.max_sequence_idle_microseconds',
+  'ModelSequenceBatching.StrategyDirect.max_queue_delay_microseconds',
+  'ModelSequenceBatching.StrategyOldest.max_queue_delay_microseconds',
+  'ModelSequenceBatching.State.dims',
+  'ModelEnsembling.Step.model_version',
+  'ModelWarmup.Input.dims',
+]);
+
+/**
+ * A configuration as the object that the config endpoint answers and that a load override may send back: snake_case names, enums by name, every
+ * scalar, list and map printed, unset messages and oneof members left out. Source: reference 5.12.
+ */
+export function encodeModelConfig(config: ModelConfig): Record<string, unknown> {
+  return encodeMessage(modelConfigType, config);
+}
+
+function encodeMessage(type: Type, message: object): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  for (const field of type.fieldsArray) {
+    const value: unknown = Reflect.get(message, field.name);
+    if (value !== null && value !== undefined) result[protoNameOf(field)] = encodeField(field, value);
+  }
+  return result;
+}
+
+function encodeField(field: Field, value: unknown): unknown {
+  const messageType = messageTypeOf(field);
+  const isQuoted = (field.type === 'int64' || field.type === 'uint64') && !numberFields.has(qualifiedNameOf(field));
+  const encode = (member: unknown): unknown => {
+    if (messageType !== null) return encodeMessage(messageType, member as object);
+    return isQuoted ? String(member) : member;
+  };
+  if (Array.isArray(value)) return value.map(encode);
+  if (field.map) return Object.fromEntries(Object.entries(value as object).map(([key, member]) => [key, encode(member)]));
+  return encode(value);
+}

@@ -1,0 +1,140 @@
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, extname, join, sep } from 'node:path';
+import type { ModelConfig } from '../../backends/api/model-config.ts';
+import { invalidArgument } from '../../proto/inference-error.ts';
+import { throwOnConfigErrors } from './config-finding.ts';
+import { findUnsupportedConfig } from './config-support.ts';
+import { normaliseModelConfig } from './normalise-model-config.ts';
+import { CONFIG_FILE_FORMATS, emptyModelConfig, MAX_CONFIG_BYTES, parseModelConfig } from './parse-model-config.ts';
+import { validateModelConfig } from './validate-model-config.ts';
+import { chooseVersions, listVersions } from './version-policy.ts';
+
+/** What a model's directory on disk says, before any model file is opened. */
+export interface ModelDescription {
+  readonly name: string;
+  /** Normalised; inputs and outputs may still be missing. */
+  readonly config: ModelConfig;
+  /** The versions that the policy serves, ascending. */
+  readonly versions: readonly ModelVersionFile[];
+  /** By output name. */
+  readonly labels: ReadonlyMap<string, readonly string[]>;
+  /** Sentences for the log. */
+  readonly warnings: readonly string[];
+}
+
+export interface ModelVersionFile {
+  readonly version: number;
+  /** Absolute. */
+  readonly modelPath: string;
+}
+
+/** Bytes of a label file. A million classes of ten letters fit. */
+const MAX_LABEL_FILE_BYTES = 16 * 1024 * 1024;
+
+/** Names of the model directories in a repository: every sub-directory that is not hidden, in order of name. */
+export async function listModelDirectories(repository: string): Promise<string[]> {
+  const entries = await readdir(repository, { withFileTypes: true });
+  const names: string[] = [];
+  for (const entry of entries) {
+    if (entry.name.startsWith('.')) continue;
+    if (entry.isDirectory() || (entry.isSymbolicLink() && (await isDirectory(join(repository, entry.name))))) names.push(entry.name);
+  }
+  return names.sort();
+}
+
+/**
+ * Reads a model's directory: `<repository>/<name>/config.*`, `<repository>/<name>/<version>/...`, label files. Throws INVALID_ARGUMENT with everything
+ * that is wrong with the configuration, or when the version policy leaves no version.
+ */
+export async function readModelDirectory(repository: string, name: string): Promise<ModelDescription> {
+  const path = join(repository, name);
+  const entries = await readdir(path, { withFileTypes: true });
+  const directories: string[] = [];
+  for (const entry of entries) {
+    if (entry.isDirectory() || (entry.isSymbolicLink() && (await isDirectory(join(path, entry.name))))) directories.push(entry.name);
+  }
+  const { config: written, source } = await readConfig(
+    path,
+    entries.map((entry) => entry.name),
+  );
+  const findings = [...validateModelConfig(written), ...findUnsupportedConfig(written)];
+  throwOnConfigErrors(findings, source);
+  const warnings = findings.filter((finding) => finding.severity === 'warning').map((finding) => `${finding.field}: ${finding.message}`);
+
+  const firstVersion = listVersions(directories).versions[0];
+  const firstVersionEntries = firstVersion === undefined ? [] : await readdir(join(path, String(firstVersion)));
+  const config = normaliseModelConfig(written, { name, firstVersionEntries });
+  const choice = chooseVersions(config.versionPolicy, directories, name);
+  return {
+    name,
+    config,
+    versions: choice.versions.map((version) => ({ version, modelPath: join(path, String(version), config.defaultModelFilename) })),
+    labels: await readLabels(path, config),
+    warnings: [...warnings, ...choice.warnings],
+  };
+}
+
+/** A model that is one file and no repository: its name is the file's, its version 1, everything else comes from the file. */
+export function describeModelFile(modelPath: string): ModelDescription {
+  const file = basename(modelPath);
+  const name = basename(file, extname(file));
+  const config = normaliseModelConfig(
+    { ...emptyModelConfig(), defaultModelFilename: file },
+    { name, firstVersionEntries: [file, 'model.onnx'] },
+  );
+  return {
+    name,
+    config: { ...config, defaultModelFilename: file },
+    versions: [{ version: 1, modelPath }],
+    labels: new Map(),
+    warnings: [],
+  };
+}
+
+async function readConfig(path: string, entries: readonly string[]): Promise<{ config: ModelConfig; source: string }> {
+  const found = entries.filter((entry) => Object.hasOwn(CONFIG_FILE_FORMATS, entry));
+  if (found.length === 0) return { config: emptyModelConfig(), source: 'configuration' };
+  if (found.length > 1) {
+    throw invalidArgument(`expected one configuration file, found ${found.join(' and ')}: they mean the same, keep one`);
+  }
+  const source = found[0]!;
+  const text = await readBounded(join(path, source), MAX_CONFIG_BYTES, source);
+  return { config: parseModelConfig(text, CONFIG_FILE_FORMATS[source]!, source), source };
+}
+
+async function readLabels(path: string, config: ModelConfig): Promise<Map<string, readonly string[]>> {
+  const labels = new Map<string, readonly string[]>();
+  for (const [index, output] of config.output.entries()) {
+    if (output.labelFilename === '') continue;
+    const field = `output[${index}].label_filename`;
+    const file = join(path, output.labelFilename);
+    let resolved: string;
+    try {
+      resolved = await realpath(file);
+    } catch {
+      throw invalidArgument(`${field}: no file '${output.labelFilename}' in the model's directory`);
+    }
+    if (!resolved.startsWith((await realpath(path)) + sep)) {
+      throw invalidArgument(`${field}: '${output.labelFilename}' leads out of the model's directory; put the file inside it`);
+    }
+    const lines = (await readBounded(resolved, MAX_LABEL_FILE_BYTES, field)).split(/\r?\n/);
+    if (lines.at(-1) === '') lines.pop();
+    labels.set(output.name, lines);
+  }
+  return labels;
+}
+
+async function readBounded(file: string, maxBytes: number, what: string): Promise<string> {
+  const { size } = await stat(file);
+  if (size > maxBytes) throw invalidArgument(`${what}: the file has ${size} bytes, expected at most ${maxBytes}`);
+  return readFile(file, 'utf8');
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    // A link that leads nowhere is no model.
+    return false;
+  }
+}

@@ -1,0 +1,54 @@
+import type { InferenceError, StatusCode } from '../../proto/inference-error.ts';
+import type { Model } from './model.ts';
+
+/** States of a model version, as the repository index shows them (reference section 6.4). */
+export type ModelState = 'LOADING' | 'READY' | 'UNLOADING' | 'UNAVAILABLE';
+
+/** A version that is, or was, or failed to be, in service. */
+export class ModelVersion {
+  readonly modelName: string;
+  readonly version: number;
+  state: ModelState = 'LOADING';
+  /** Why it is UNAVAILABLE; '' otherwise. */
+  reason = '';
+  /** Set while READY. */
+  model: Model | null = null;
+
+  constructor(modelName: string, version: number) {
+    this.modelName = modelName;
+    this.version = version;
+  }
+
+  ready(model: Model): void {
+    this.model = model;
+    this.state = 'READY';
+    this.reason = '';
+  }
+
+  unavailable(reason: string): void {
+    this.model = null;
+    this.state = 'UNAVAILABLE';
+    this.reason = reason;
+  }
+}
+
+/** The names that Triton prints before a load failure's reason. */
+const PRINTED_CODES = {
+  UNKNOWN: 'Unknown',
+  INTERNAL: 'Internal',
+  NOT_FOUND: 'Not found',
+  INVALID_ARGUMENT: 'Invalid argument',
+  UNAVAILABLE: 'Unavailable',
+  UNIMPLEMENTED: 'Unsupported',
+  ALREADY_EXISTS: 'Already exists',
+  CANCELLED: 'Cancelled',
+  UNAUTHENTICATED: 'Unauthenticated',
+  PERMISSION_DENIED: 'Permission denied',
+  RESOURCE_EXHAUSTED: 'Resource exhausted',
+  DEADLINE_EXCEEDED: 'Deadline exceeded',
+} as const satisfies Record<StatusCode, string>;
+
+/** `Invalid argument: <message>`: the form that the index shows. */
+export function failureReason(error: InferenceError): string {
+  return `${PRINTED_CODES[error.code]}: ${error.message}`;
+}

@@ -1,0 +1,81 @@
+import type { ModelConfig } from '../../backends/api/model-config.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
+import type { InstanceGroup } from '../execution/instance-group.ts';
+import type { Clock } from '../inference/clock.ts';
+import type { ModelSignature } from '../inference/model-signature.ts';
+import type { ModelReporter } from '../metrics/model-reporter.ts';
+import { DynamicBatchScheduler } from '../scheduling/dynamic-batch-scheduler.ts';
+import { type BatchPolicy, directPolicy } from '../scheduling/form-batch.ts';
+import { createSignature, variableInputs } from './create-signature.ts';
+
+export interface ModelInit {
+  readonly version: number;
+  /** Complete: normalised, and its inputs and outputs filled in from the model file. */
+  readonly config: ModelConfig;
+  /** By output name. */
+  readonly labels: ReadonlyMap<string, readonly string[]>;
+  readonly instances: InstanceGroup;
+  readonly reporter: ModelReporter;
+  /** Bound of the queue when the configuration gives none. */
+  readonly defaultMaxQueueSize: number;
+  readonly clock: Clock;
+  readonly onFault: (error: unknown) => void;
+}
+
+/** One loaded version of a model: its configuration, scheduler, instances and statistics, from READY to unloaded. */
+export class Model {
+  readonly name: string;
+  readonly version: string;
+  readonly config: ModelConfig;
+  readonly signature: ModelSignature;
+  readonly scheduler: DynamicBatchScheduler;
+  readonly reporter: ModelReporter;
+  readonly #instances: InstanceGroup;
+
+  constructor(init: ModelInit) {
+    const { config, clock, reporter, instances } = init;
+    this.name = config.name;
+    this.version = String(init.version);
+    this.config = config;
+    this.reporter = reporter;
+    this.#instances = instances;
+    this.signature = createSignature(config, this.version, init.labels);
+    this.scheduler = new DynamicBatchScheduler({
+      signature: this.signature,
+      policy: batchPolicy(config, this.signature),
+      maxQueueSize: config.dynamicBatching?.defaultQueuePolicy?.maxQueueSize || init.defaultMaxQueueSize,
+      instances,
+      reporter,
+      clock,
+      onFault: init.onFault,
+    });
+  }
+
+  /** `platform` of the metadata: the configuration's, or its backend where it names no platform (reference section 1.4). */
+  get platform(): string {
+    return this.config.platform === '' ? this.config.backend : this.config.platform;
+  }
+
+  /** Finishes what is accepted, then gives the instances back. */
+  async stop(): Promise<void> {
+    await this.scheduler.stop();
+    await this.#instances.stop();
+  }
+
+  /** No instance will come back: whoever waits hears why. */
+  failPending(error: InferenceError): void {
+    this.scheduler.failPending(error);
+  }
+}
+
+function batchPolicy(config: ModelConfig, signature: ModelSignature): BatchPolicy {
+  const batching = config.dynamicBatching;
+  if (batching === null || config.maxBatchSize === 0) return directPolicy;
+  return {
+    maxBatchSize: config.maxBatchSize,
+    preferredBatchSizes: [...batching.preferredBatchSize].sort((a, b) => a - b),
+    maxQueueDelayNs: batching.maxQueueDelayMicroseconds * 1000,
+    variableInputs: variableInputs(signature),
+    hasOptionalInputs: signature.requiredInputs < signature.inputs.length,
+  };
+}

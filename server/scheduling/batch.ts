@@ -1,0 +1,215 @@
+/** @hotpath merges the inputs of a batch and splits its outputs, once per execution */
+
+import { skipBytesElements } from '../../proto/bytes.ts';
+import { elementCount } from '../../proto/datatype.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
+import type { Tensor } from '../../proto/tensor.ts';
+import type { BatchInput, ExecutionBatch, ExecutionTiming } from '../execution/execution-host.ts';
+import type { Clock } from '../inference/clock.ts';
+import type { InferenceRequest } from '../inference/inference-request.ts';
+import { InferenceResponse, type ResponseTiming } from '../inference/inference-response.ts';
+import { type ModelSignature, type OutputSpec, reshaped } from '../inference/model-signature.ts';
+import type { ModelReporter } from '../metrics/model-reporter.ts';
+
+/** What all batches of a scheduler share. */
+export interface BatchContext {
+  readonly signature: ModelSignature;
+  readonly reporter: ModelReporter;
+  readonly clock: Clock;
+  /** Hears that a batch of `requestCount` requests has ended and that an instance may be free. */
+  onBatchEnd(requestCount: number): void;
+  /** A caller threw on its answer: a fault of the server's that must not cost the batch's other callers theirs. */
+  onFault(error: unknown): void;
+}
+
+/**
+ * Requests that run in one execution. Rows lie in the batch in request order:
+ *
+ *     request A [2, 16]   request B [1, 16]        input of the batch [3, 16]:  A0 A1 B0
+ *
+ * Inputs are copied once, from the request's body into the host's tensor memory. Outputs are not copied: each request gets views of its rows.
+ */
+export class Batch implements ExecutionBatch {
+  readonly requests: readonly InferenceRequest[];
+  readonly inputs: readonly BatchInput[];
+  readonly batchSize: number;
+  readonly #context: BatchContext;
+  /** For each of `inputs`, its position in the model's inputs. */
+  readonly #inputIndexes: readonly number[];
+  readonly #startedNs: number;
+
+  /** `requests`: at least one, bound and validated; more than one only when the model batches and their shapes agree. */
+  constructor(requests: readonly InferenceRequest[], context: BatchContext) {
+    this.requests = requests;
+    this.#context = context;
+    this.#startedNs = context.clock.nowNs();
+    const { signature } = context;
+    const first = requests[0]!;
+    let batchSize = 0;
+    for (const request of requests) batchSize += request.batchSize;
+    this.batchSize = batchSize;
+
+    const inputs: BatchInput[] = [];
+    const inputIndexes: number[] = [];
+    for (let i = 0; i < signature.inputs.length; i++) {
+      const tensor = first.boundInputs[i];
+      if (tensor === null || tensor === undefined) continue;
+      const spec = signature.inputs[i]!;
+      const batchDims = signature.maxBatchSize > 0 ? 1 : 0;
+      let shape: readonly number[] = tensor.shape;
+      if (spec.reshape !== null) shape = reshaped(shape, Math.min(batchDims, shape.length), spec.dims, spec.reshape);
+      let byteLength = tensor.data.length;
+      if (requests.length > 1) {
+        const merged = shape.slice();
+        merged[0] = batchSize;
+        shape = merged;
+        for (let r = 1; r < requests.length; r++) byteLength += requests[r]!.boundInputs[i]!.data.length;
+      }
+      inputs.push({ name: spec.name, datatype: spec.datatype, shape, byteLength });
+      inputIndexes.push(i);
+    }
+    this.inputs = inputs;
+    this.#inputIndexes = inputIndexes;
+  }
+
+  writeInput(index: number, target: Uint8Array): void {
+    const input = this.#inputIndexes[index]!;
+    if (this.requests.length === 1) {
+      target.set(this.requests[0]!.boundInputs[input]!.data);
+      return;
+    }
+    let at = 0;
+    for (const request of this.requests) {
+      const { data } = request.boundInputs[input]!;
+      target.set(data, at);
+      at += data.length;
+    }
+  }
+
+  complete(outputs: readonly Tensor[], timing: ExecutionTiming): void {
+    const { reporter, clock } = this.#context;
+    const endedNs = clock.nowNs();
+    const computeInferNs = timing.inferNs;
+    const computeOutputNs = timing.outputNs;
+    const computeInputNs = Math.max(0, endedNs - this.#startedNs - computeInferNs - computeOutputNs);
+    reporter.executed(this.batchSize, computeInputNs, computeInferNs, computeOutputNs);
+    let split: BatchSplit;
+    try {
+      split = new BatchSplit(outputs, this.#context.signature, this.batchSize);
+    } catch (error) {
+      this.fail(InferenceError.from(error));
+      return;
+    }
+    for (const request of this.requests) {
+      const queueNs = this.#startedNs - request.queuedNs;
+      try {
+        split.answer(request, { queueNs, computeInputNs, computeInferNs, computeOutputNs });
+      } catch (error) {
+        this.#context.onFault(error);
+      }
+    }
+    this.#context.onBatchEnd(this.requests.length);
+  }
+
+  fail(error: InferenceError): void {
+    for (const request of this.requests) {
+      try {
+        request.fail(error);
+      } catch (fault) {
+        this.#context.onFault(fault);
+      }
+    }
+    this.#context.onBatchEnd(this.requests.length);
+  }
+}
+
+/** Walks a batch's outputs row by row, one request after the other. */
+class BatchSplit {
+  readonly #signature: ModelSignature;
+  readonly #outputs: readonly Tensor[];
+  readonly #specs: readonly OutputSpec[];
+  /** Bytes of one row, for datatypes of fixed size; 0 for BYTES. */
+  readonly #rowBytes: readonly number[];
+  /** Elements of one row, for BYTES. */
+  readonly #rowElements: readonly number[];
+  /** How far each output has been given out, bytes. */
+  readonly #offsets: number[];
+  readonly #batchSize: number;
+
+  constructor(outputs: readonly Tensor[], signature: ModelSignature, batchSize: number) {
+    this.#signature = signature;
+    this.#outputs = outputs;
+    this.#batchSize = batchSize;
+    const specs: OutputSpec[] = [];
+    const rowBytes: number[] = [];
+    const rowElements: number[] = [];
+    for (const output of outputs) {
+      const spec = signature.outputs[signature.outputIndex.get(output.name) ?? -1];
+      if (spec === undefined) throw modelFault(signature, `gave an output '${output.name}' that its configuration does not have`);
+      if (signature.maxBatchSize > 0 && output.shape[0] !== batchSize) {
+        const got = output.shape.length === 0 ? 'a scalar' : `${output.shape[0]} of ${JSON.stringify(output.shape)}`;
+        throw modelFault(
+          signature,
+          `was given a batch of ${batchSize}, but output '${output.name}' came back with a first dimension of ${got}`,
+        );
+      }
+      specs.push(spec);
+      rowBytes.push(spec.byteSize === 0 || batchSize === 0 ? 0 : output.data.length / batchSize);
+      rowElements.push(spec.byteSize === 0 && batchSize > 0 ? elementCount(output.shape) / batchSize : 0);
+    }
+    this.#specs = specs;
+    this.#rowBytes = rowBytes;
+    this.#rowElements = rowElements;
+    this.#offsets = outputs.map(() => 0);
+  }
+
+  answer(request: InferenceRequest, timing: ResponseTiming): void {
+    const tensors: Tensor[] = [];
+    for (let i = 0; i < this.#outputs.length; i++) {
+      const data = this.#take(i, request.batchSize);
+      if (!isWanted(request, this.#outputs[i]!.name)) continue;
+      tensors.push(this.#tensor(i, request.batchSize, data));
+    }
+    const { modelName, modelVersion } = this.#signature;
+    request.respond(new InferenceResponse(modelName, modelVersion, tensors, null, timing));
+  }
+
+  #take(index: number, rows: number): Uint8Array {
+    const { data } = this.#outputs[index]!;
+    if (rows === this.#batchSize || this.#signature.maxBatchSize === 0) return data;
+    const start = this.#offsets[index]!;
+    const end =
+      this.#specs[index]!.byteSize === 0
+        ? skipBytesElements(data, start, rows * this.#rowElements[index]!)
+        : start + rows * this.#rowBytes[index]!;
+    this.#offsets[index] = end;
+    return data.subarray(start, end);
+  }
+
+  #tensor(index: number, rows: number, data: Uint8Array): Tensor {
+    const output = this.#outputs[index]!;
+    const spec = this.#specs[index]!;
+    const isBatched = this.#signature.maxBatchSize > 0;
+    let shape = output.shape;
+    if (spec.reshape !== null) shape = reshaped(shape, isBatched ? 1 : 0, spec.reshape, spec.dims);
+    if (isBatched && rows !== this.#batchSize) {
+      const own = shape.slice();
+      own[0] = rows;
+      shape = own;
+    }
+    return { name: output.name, datatype: output.datatype, shape, data };
+  }
+}
+
+function isWanted(request: InferenceRequest, name: string): boolean {
+  const { outputs } = request;
+  if (outputs.length === 0) return true;
+  for (let i = 0; i < outputs.length; i++) if (outputs[i]!.name === name) return true;
+  return false;
+}
+
+function modelFault(signature: ModelSignature, what: string): InferenceError {
+  return new InferenceError('INTERNAL', `model '${signature.modelName}' version ${signature.modelVersion} ${what}`, {
+    failureReason: 'BACKEND',
+  });
+}

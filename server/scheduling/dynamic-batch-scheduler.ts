@@ -1,0 +1,202 @@
+/** @hotpath the one loop that gives waiting requests to instances */
+
+import { InferenceError } from '../../proto/inference-error.ts';
+import type { InstanceChannel } from '../execution/execution-host.ts';
+import type { Clock, ClockTimer } from '../inference/clock.ts';
+import type { InferenceRequest, RequestHolder } from '../inference/inference-request.ts';
+import type { ModelSignature } from '../inference/model-signature.ts';
+import type { ModelReporter } from '../metrics/model-reporter.ts';
+import { Batch, type BatchContext } from './batch.ts';
+import { type BatchDecision, type BatchPolicy, formBatch } from './form-batch.ts';
+import { PendingQueue } from './pending-queue.ts';
+import type { Scheduler } from './scheduler.ts';
+
+/** Where a scheduler gets instances from: an instance group. */
+export interface InstanceSource {
+  /** An instance that takes a batch now, or null. */
+  take(): InstanceChannel | null;
+}
+
+export interface DynamicBatchSchedulerOptions {
+  readonly signature: ModelSignature;
+  readonly policy: BatchPolicy;
+  readonly maxQueueSize: number;
+  readonly instances: InstanceSource;
+  readonly reporter: ModelReporter;
+  readonly clock: Clock;
+  /** Hears of faults that are the server's own; for the log. */
+  readonly onFault: (error: unknown) => void;
+}
+
+/**
+ * One state (a queue), one loop (`#dispatch`), many that poke it: a new request, a finished batch, a timer, an instance that became free. Every poke only
+ * asks for one dispatch at the end of the tick, so that all requests which the tick brought are in the queue when a batch is formed; no timer runs unless
+ * the configuration asks for a queue delay.
+ */
+export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHolder {
+  readonly signature: ModelSignature;
+  readonly reporter: ModelReporter;
+  readonly clock: Clock;
+  readonly onFault: (error: unknown) => void;
+  readonly #policy: BatchPolicy;
+  readonly #instances: InstanceSource;
+  readonly #queue: PendingQueue;
+  readonly #decision: BatchDecision = { take: 0, waitNs: 0 };
+  /** Requests inside executions. */
+  #executing = 0;
+  #isDispatchScheduled = false;
+  #timer: ClockTimer | null = null;
+  /** Waiting requests whose callers have gone. */
+  #cancelledCount = 0;
+  /** Set while a deadline waits in the queue, so that queues without deadlines are never searched for one. */
+  #earliestDeadlineNs = Number.POSITIVE_INFINITY;
+  #onStopped: (() => void) | null = null;
+  #isStopping = false;
+  readonly #runDispatch: () => void;
+
+  constructor(options: DynamicBatchSchedulerOptions) {
+    this.signature = options.signature;
+    this.reporter = options.reporter;
+    this.clock = options.clock;
+    this.onFault = options.onFault;
+    this.#policy = options.policy;
+    this.#instances = options.instances;
+    this.#queue = new PendingQueue(options.maxQueueSize);
+    this.#runDispatch = () => this.#dispatch();
+  }
+
+  get inflightCount(): number {
+    return this.#queue.length + this.#executing;
+  }
+
+  get pendingCount(): number {
+    return this.#queue.length;
+  }
+
+  enqueue(request: InferenceRequest): void {
+    if (this.#isStopping) {
+      throw new InferenceError(
+        'UNAVAILABLE',
+        `Server is stopping, scheduler for model '${this.signature.modelName}' has stopped accepting new inference requests`,
+        { retryAfterSeconds: 1 },
+      );
+    }
+    request.queuedNs = this.clock.nowNs();
+    if (!this.#queue.push(request)) {
+      throw new InferenceError(
+        'UNAVAILABLE',
+        `Exceeds maximum queue size: ${this.#queue.maxSize} requests already wait for model '${this.signature.modelName}'; send fewer at a time, or retry later`,
+        { failureReason: 'REJECTED', retryAfterSeconds: 1 },
+      );
+    }
+    request.holder = this;
+    if (request.deadlineNs < this.#earliestDeadlineNs) this.#earliestDeadlineNs = request.deadlineNs;
+    this.reporter.pendingCount = this.#queue.length;
+    this.poke();
+  }
+
+  /** Something changed: look again at the end of this tick. */
+  poke(): void {
+    if (this.#isDispatchScheduled || this.#queue.length === 0) return;
+    this.#isDispatchScheduled = true;
+    this.clock.endOfTick(this.#runDispatch);
+  }
+
+  onRequestCancelled(_request: InferenceRequest): void {
+    this.#cancelledCount++;
+    this.poke();
+  }
+
+  onBatchEnd(requestCount: number): void {
+    this.#executing -= requestCount;
+    this.poke();
+    this.#settleStop();
+  }
+
+  stop(): Promise<void> {
+    this.#isStopping = true;
+    return new Promise((resolve) => {
+      const previous = this.#onStopped;
+      this.#onStopped = () => {
+        previous?.();
+        resolve();
+      };
+      this.#settleStop();
+    });
+  }
+
+  /** Ends every waiting request with `error`: no instance will come any more. */
+  failPending(error: InferenceError): void {
+    while (this.#queue.length > 0) this.#leaveQueue(this.#queue.shift()).fail(error);
+    this.reporter.pendingCount = 0;
+    this.#settleStop();
+  }
+
+  #dispatch(): void {
+    this.#isDispatchScheduled = false;
+    if (this.#timer !== null) {
+      this.clock.clear(this.#timer);
+      this.#timer = null;
+    }
+    const nowNs = this.clock.nowNs();
+    if (this.#cancelledCount > 0 || this.#earliestDeadlineNs <= nowNs) this.#dropGone(nowNs);
+
+    while (this.#queue.length > 0) {
+      const instance = this.#instances.take();
+      // A batch that ends, or an instance that comes back, pokes again.
+      if (instance === null) break;
+      formBatch(this.#queue, this.#policy, nowNs, this.#decision);
+      if (this.#decision.take === 0) {
+        this.#timer = this.clock.schedule(this.#runDispatch, this.#decision.waitNs);
+        break;
+      }
+      const batch = this.#takeBatch(this.#decision.take);
+      this.#executing += batch.requests.length;
+      if (!instance.execute(batch)) {
+        // No tensor memory at the moment. The requests keep their place: they are the oldest.
+        this.#executing -= batch.requests.length;
+        this.#queue.unshift(batch.requests);
+        for (const request of batch.requests) request.holder = this;
+        break;
+      }
+    }
+    this.reporter.pendingCount = this.#queue.length;
+    this.#settleStop();
+  }
+
+  #takeBatch(count: number): Batch {
+    const requests: InferenceRequest[] = [];
+    for (let i = 0; i < count; i++) requests.push(this.#leaveQueue(this.#queue.shift()));
+    return new Batch(requests, this);
+  }
+
+  #leaveQueue(request: InferenceRequest): InferenceRequest {
+    request.holder = null;
+    return request;
+  }
+
+  /** Work that nobody waits for, or that comes too late, is dropped before it runs. */
+  #dropGone(nowNs: number): void {
+    const gone: InferenceRequest[] = [];
+    this.#queue.removeIf((request) => request.isCancelled || request.deadlineNs <= nowNs, gone);
+    this.#cancelledCount = 0;
+    this.#earliestDeadlineNs = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.#queue.length; i++) {
+      this.#earliestDeadlineNs = Math.min(this.#earliestDeadlineNs, this.#queue.at(i).deadlineNs);
+    }
+    for (const request of gone) {
+      this.#leaveQueue(request).fail(
+        request.isCancelled
+          ? new InferenceError('CANCELLED', 'the caller went away before the request ran', { failureReason: 'CANCELED' })
+          : new InferenceError('DEADLINE_EXCEEDED', 'Request timeout expired before the request could run', { failureReason: 'REJECTED' }),
+      );
+    }
+  }
+
+  #settleStop(): void {
+    if (this.#onStopped === null || this.inflightCount > 0) return;
+    const stopped = this.#onStopped;
+    this.#onStopped = null;
+    stopped();
+  }
+}

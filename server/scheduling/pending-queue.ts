@@ -1,0 +1,87 @@
+/** @hotpath every request waits here, if only until the end of its tick */
+
+import type { InferenceRequest } from '../inference/inference-request.ts';
+
+/**
+ * Requests that wait for an instance, in order of arrival. A ring that doubles up to its bound:
+ *
+ *     slots   [ . . c d e . . . ]      head = 2, length = 3
+ *                   ^head
+ *
+ * `at(0)` is the oldest. Nothing is moved when the front leaves; only `removeIf` (cancels, which are rare) closes gaps.
+ */
+export class PendingQueue {
+  readonly maxSize: number;
+  #slots: (InferenceRequest | undefined)[];
+  #mask: number;
+  #head = 0;
+  #length = 0;
+
+  /** `maxSize`: how many requests may wait; `push` refuses the next one. */
+  constructor(maxSize: number) {
+    this.maxSize = maxSize;
+    this.#slots = new Array<InferenceRequest | undefined>(16);
+    this.#mask = 15;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  at(index: number): InferenceRequest {
+    return this.#slots[(this.#head + index) & this.#mask] as InferenceRequest;
+  }
+
+  /** False, and nothing done, when the queue is full. */
+  push(request: InferenceRequest): boolean {
+    if (this.#length >= this.maxSize) return false;
+    if (this.#length > this.#mask) this.#grow();
+    this.#slots[(this.#head + this.#length) & this.#mask] = request;
+    this.#length++;
+    return true;
+  }
+
+  /** The oldest request leaves. Only while `length` > 0. */
+  shift(): InferenceRequest {
+    const request = this.at(0);
+    // The slot must not keep an answered request, and with it a body, alive.
+    this.#slots[this.#head] = undefined;
+    this.#head = (this.#head + 1) & this.#mask;
+    this.#length--;
+    return request;
+  }
+
+  /** Puts requests back in front, in their order; they were just taken, so the bound does not apply to them. */
+  unshift(requests: readonly InferenceRequest[]): void {
+    while (this.#length + requests.length > this.#slots.length) this.#grow();
+    for (let i = requests.length - 1; i >= 0; i--) {
+      this.#head = (this.#head - 1) & this.#mask;
+      this.#slots[this.#head] = requests[i];
+      this.#length++;
+    }
+  }
+
+  /** Takes out, in order, every request that `isGone` says is; they are appended to `removed`. */
+  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[]): void {
+    let kept = 0;
+    for (let i = 0; i < this.#length; i++) {
+      const request = this.at(i);
+      if (isGone(request)) {
+        removed.push(request);
+      } else {
+        this.#slots[(this.#head + kept) & this.#mask] = request;
+        kept++;
+      }
+    }
+    for (let i = kept; i < this.#length; i++) this.#slots[(this.#head + i) & this.#mask] = undefined;
+    this.#length = kept;
+  }
+
+  #grow(): void {
+    const slots = new Array<InferenceRequest | undefined>(this.#slots.length * 2);
+    for (let i = 0; i < this.#length; i++) slots[i] = this.at(i);
+    this.#slots = slots;
+    this.#mask = slots.length - 1;
+    this.#head = 0;
+  }
+}
