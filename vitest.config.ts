@@ -1,12 +1,13 @@
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
 
 // `forks`: several suites load native addons, which want a process of their own.
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     pool: 'forks',
-    include: ['{proto,backends,server,models,bench}/**/*.test.ts'],
-    exclude: ['**/node_modules/**', 'dist/**'],
+    include: ['{proto,backends,server,bench}/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
 });
+
+export default config;

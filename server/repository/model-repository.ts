@@ -1,6 +1,7 @@
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import type { Model } from './model.ts';
+import type { ModelLoader } from './model-loader.ts';
 import { describeModelFile, listModelDirectories, type ModelDescription, readModelDirectory } from './model-directory.ts';
 import { failureReason, type ModelState, ModelVersion } from './model-lifecycle.ts';
 
@@ -10,11 +11,6 @@ export interface ModelIndexEntry {
   readonly version?: string;
   readonly state?: ModelState;
   readonly reason?: string;
-}
-
-/** Turns a description and a version into a model in service. */
-export interface ModelLoader {
-  load(description: ModelDescription, version: ModelVersion): Promise<Model>;
 }
 
 /** Hears how the first load goes; the start-up report. */
@@ -32,6 +28,7 @@ export interface ModelRepositoryOptions {
   readonly modelFile: string | null;
   readonly loader: ModelLoader;
   readonly warn: (modelName: string, message: string) => void;
+  readonly onFault: (error: unknown) => void;
 }
 
 class ModelEntry {
@@ -77,11 +74,13 @@ export class ModelRepository {
     for (const description of descriptions) {
       for (const warning of description.warnings) this.#options.warn(description.name, warning);
       const entry = this.#entry(description.name);
-      for (const { version } of description.versions) entry.versions.set(String(version), new ModelVersion(description.name, version));
-      for (const version of entry.versions.values()) {
+      const files = description.versions.map((file) => ({ file, version: new ModelVersion(description.name, file.version) }));
+      for (const { version } of files) entry.versions.set(String(version.version), version);
+      for (const { file, version } of files) {
         progress.loading(version.modelName, version.version);
         try {
-          loaded.push([entry, version, await this.#options.loader.load(description, version)]);
+          const model = await this.#options.loader.load(description, file, (error) => this.#quarantine(version, error));
+          loaded.push([entry, version, model]);
           progress.loaded(version.modelName, version.version, null);
         } catch (error) {
           const failure = InferenceError.from(error);
@@ -92,18 +91,25 @@ export class ModelRepository {
     }
     for (const [entry, version, model] of loaded) {
       // It may have been quarantined since.
-      if (version.state !== 'LOADING') continue;
-      version.ready(model);
+      if (version.state === 'LOADING') version.ready(model);
+      else this.#retire(model);
       entry.settle();
     }
   }
 
-  /** A version lost its instances for good. */
-  quarantine(version: ModelVersion, error: InferenceError): void {
+  /** A version lost its instances for good: whoever waits, and whoever asks from now on, hears why. */
+  #quarantine(version: ModelVersion, error: InferenceError): void {
     const { model } = version;
     version.unavailable(failureReason(error));
     this.#models.get(version.modelName)?.settle();
-    model?.failPending(error);
+    this.#options.warn(version.modelName, version.reason);
+    if (model === null) return;
+    model.failPending(error);
+    this.#retire(model);
+  }
+
+  #retire(model: Model): void {
+    model.stop().catch(this.#options.onFault);
   }
 
   /** The version that is to answer a request; see `InferenceDoor.route`. Texts as the reference's section 0 has them. */

@@ -20,6 +20,8 @@ export interface ModelInit {
   readonly defaultMaxQueueSize: number;
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
+  /** When it has been unloaded. */
+  readonly onStopped: () => void;
 }
 
 /** One loaded version of a model: its configuration, scheduler, instances and statistics, from READY to unloaded. */
@@ -31,6 +33,7 @@ export class Model {
   readonly scheduler: DynamicBatchScheduler;
   readonly reporter: ModelReporter;
   readonly #instances: InstanceGroup;
+  readonly #onStopped: () => void;
 
   constructor(init: ModelInit) {
     const { config, clock, reporter, instances } = init;
@@ -39,6 +42,7 @@ export class Model {
     this.config = config;
     this.reporter = reporter;
     this.#instances = instances;
+    this.#onStopped = init.onStopped;
     this.signature = createSignature(config, this.version, init.labels);
     this.scheduler = new DynamicBatchScheduler({
       signature: this.signature,
@@ -60,6 +64,12 @@ export class Model {
   async stop(): Promise<void> {
     await this.scheduler.stop();
     await this.#instances.stop();
+    this.#onStopped();
+  }
+
+  /** Instances that are alive now. */
+  get instanceCount(): number {
+    return this.#instances.aliveCount;
   }
 
   /** No instance will come back: whoever waits hears why. */

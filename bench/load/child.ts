@@ -1,0 +1,88 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+/** A server process of a benchmark, ended with it. */
+export interface BenchServer {
+  readonly port: number;
+  readonly pid: number;
+  /** From the start of the process to its first answer, ms. */
+  readonly startMs: number;
+  stop(): Promise<void>;
+}
+
+const distRoot = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Starts `node dist/<script> <args>` and waits until `isUp(port)` says so. `args` gets the port that was chosen. */
+export async function startServer(
+  script: string,
+  args: (port: number) => readonly string[],
+  isUp: (port: number) => Promise<boolean>,
+): Promise<BenchServer> {
+  const port = await freePort();
+  const startedMs = performance.now();
+  const child = spawn(process.execPath, [distRoot + script, ...args(port)], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  while (!(await isUp(port).catch(() => false))) {
+    if (child.exitCode !== null || performance.now() - startedMs > 60_000) {
+      child.kill('SIGKILL');
+      throw new Error(`${script} did not come up`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return {
+    port,
+    pid: child.pid!,
+    startMs: performance.now() - startedMs,
+    stop: () => stop(child, ended),
+  };
+}
+
+async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  await ended;
+  clearTimeout(timer);
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Processor time of a process and of those it started, user and system, seconds. */
+export function cpuSeconds(pid: number): number {
+  const ticksPerSecond = 100;
+  let ticks = 0;
+  for (const one of [pid, ...childrenOf(pid)]) {
+    try {
+      const fields = readFileSync(`/proc/${one}/stat`, 'utf8').split(') ')[1]!.split(' ');
+      ticks += Number(fields[11]) + Number(fields[12]);
+    } catch {
+      // It has just ended.
+    }
+  }
+  return ticks / ticksPerSecond;
+}
+
+/** Resident memory, MiB. */
+export function residentMiB(pid: number): number {
+  return (Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * 4096) / 2 ** 20;
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+      readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number),
+    );
+  } catch {
+    return [];
+  }
+}

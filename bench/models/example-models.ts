@@ -1,0 +1,114 @@
+/**
+ * The files of the example model repository and of the request bodies that go with it, except for the weights of `digits`, which are
+ * trained. The `simple` models are the ones that the clients' examples for V2 servers expect, by the same names.
+ */
+import { digitPixels, readDigits } from './digits-data.ts';
+import { addSub, identity } from './test-models.ts';
+
+/** Contents by path, relative to the repository root. The same on every call and every machine. */
+export function exampleFiles(): ReadonlyMap<string, Uint8Array> {
+  return new Map<string, Uint8Array>([
+    ['model-repository/simple/1/model.onnx', addSub('INT32')],
+    ['model-repository/simple/config.pbtxt', text(simpleConfig)],
+    ['model-repository/simple_identity/1/model.onnx', identity('BYTES')],
+    ['model-repository/simple_identity/config.pbtxt', text(simpleIdentityConfig)],
+    ['model-repository/simple_string/1/model.onnx', addSub('BYTES')],
+    ['model-repository/simple_string/config.pbtxt', text(simpleStringConfig)],
+    ['model-repository/digits/config.yaml', text(digitsConfig)],
+    ['model-repository/digits/labels.txt', text(`${digitNames.join('\n')}\n`)],
+    ['bench/models/requests/simple.json', text(simpleRequest())],
+    ['bench/models/requests/digit.json', text(digitRequest())],
+  ]);
+}
+
+/** Where the trained model goes. */
+export const digitsModelPath: string = 'model-repository/digits/1/model.onnx';
+
+const simpleConfig = `# Sum and difference of two vectors of 16 whole numbers.
+name: "simple"
+backend: "onnxruntime"
+max_batch_size: 8
+dynamic_batching { }
+${tensors('input', 'TYPE_INT32', 'INPUT0', 'INPUT1')}
+${tensors('output', 'TYPE_INT32', 'OUTPUT0', 'OUTPUT1')}
+`;
+
+const simpleIdentityConfig = `# Returns the 16 strings it is given.
+name: "simple_identity"
+backend: "onnxruntime"
+max_batch_size: 8
+${tensors('input', 'TYPE_STRING', 'INPUT0')}
+${tensors('output', 'TYPE_STRING', 'OUTPUT0')}
+`;
+
+const simpleStringConfig = `# As "simple", with the numbers written as text: "12" and "5" give "17" and "7".
+name: "simple_string"
+backend: "onnxruntime"
+max_batch_size: 8
+${tensors('input', 'TYPE_STRING', 'INPUT0', 'INPUT1')}
+${tensors('output', 'TYPE_STRING', 'OUTPUT0', 'OUTPUT1')}
+`;
+
+const digitsConfig = `# Reads a handwritten digit: a picture of 8 x 8 pixels, from 0 (paper) to 16 (ink).
+name: digits
+backend: onnxruntime
+max_batch_size: 64
+dynamic_batching: {}
+input:
+  - name: image
+    data_type: TYPE_FP32
+    dims: [1, 8, 8]
+output:
+  # One number for each image: nothing is left of its shape once the batch dimension is taken off.
+  - name: label
+    data_type: TYPE_INT64
+    dims: []
+  - name: probabilities
+    data_type: TYPE_FP32
+    dims: [10]
+    label_filename: labels.txt
+`;
+
+const digitNames = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'];
+
+function tensors(field: 'input' | 'output', dataType: string, ...names: string[]): string {
+  const entries = names.map((name) => `  {\n    name: "${name}"\n    data_type: ${dataType}\n    dims: [ 16 ]\n  }`);
+  return `${field} [\n${entries.join(',\n')}\n]`;
+}
+
+function simpleRequest(): string {
+  const input = (name: string, data: readonly number[]): string =>
+    `    { "name": "${name}", "shape": [1, 16], "datatype": "INT32", "data": [${data.join(', ')}] }`;
+  const counting = Array.from({ length: 16 }, (_, index) => index);
+  return `{\n  "inputs": [\n${input('INPUT0', counting)},\n${input('INPUT1', Array(16).fill(1))}\n  ]\n}\n`;
+}
+
+/** Which of the images kept for testing the request shows: one that a reader recognises in the numbers, too. */
+const shownDigit = 4;
+
+function digitRequest(): string {
+  const { pixels } = readDigits().test;
+  const image = pixels.subarray(shownDigit * digitPixels, (shownDigit + 1) * digitPixels);
+  const rows = Array.from({ length: 8 }, (_, row) => `            [${image.subarray(row * 8, row * 8 + 8).join(', ')}]`);
+  return `{
+  "inputs": [
+    {
+      "name": "image",
+      "shape": [1, 1, 8, 8],
+      "datatype": "FP32",
+      "data": [
+        [
+          [
+${rows.join(',\n')}
+          ]
+        ]
+      ]
+    }
+  ]
+}
+`;
+}
+
+function text(content: string): Uint8Array {
+  return Buffer.from(content);
+}

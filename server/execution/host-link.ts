@@ -1,0 +1,38 @@
+/**
+ * The way of a batch to a process host and back, as the gateway has it. Two: shared memory, and frames on the control socket where memory can't be shared.
+ */
+
+import type { InferenceError } from '../../proto/inference-error.ts';
+import type { ExecutionBatch } from './execution-host.ts';
+import type { InflightBatches } from './inflight-batches.ts';
+import type { ProcessInstanceChannel } from './instance-channel.ts';
+
+/** What a link asks of the host it belongs to. */
+export interface HostLinkOwner {
+  /** The host said what cannot be; it is ended, and what is in flight failed. */
+  onFault(reason: string): void;
+  /** A batch was given to an idle host: the watch over its time begins. */
+  onBusy(): void;
+  /** Writes a frame to the control socket: its header and payload, in as many pieces as it has. */
+  sendFrame(chunks: readonly Uint8Array[]): void;
+}
+
+export interface HostLink {
+  readonly inflight: InflightBatches;
+  /** The number of the instance that the host is executing as far as can be told; 0: none. */
+  readonly currentInstance: number;
+  /** Whether the host is executing the oldest batch, as far as can be told, and not a load that it was asked for at `loadStartedMs`. */
+  isExecuting(loadStartedMs: number): boolean;
+  /** Gives memory back that nobody used for a while; to be called every few seconds. */
+  trim(): void;
+  /** As {@link InstanceChannel.execute} has it, `channel.tensors.inputError` having been asked. */
+  submit(channel: ProcessInstanceChannel, batch: ExecutionBatch): boolean;
+  /** To be called after a control frame was written: gets the host to its event loop. */
+  announceControl(): void;
+  /** A tensor frame of the host. Throws HostFault. */
+  onFrame(kind: number, payload: Buffer): void;
+  /** Settles what is answered already. */
+  poll(): void;
+  /** Fails what is in flight, the oldest with an error of its own, and releases the memory. Nothing is settled after. */
+  end(headError: InferenceError, otherError: InferenceError): void;
+}

@@ -1,0 +1,239 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { addSub, endlessLoop, identity } from '../../bench/models/test-models.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
+import { type ExecutionResult, execute, float32, floats, ModelFiles, rejection, type TestInput } from './execution-host.case.ts';
+import { HostPool, type HostPoolOptions } from './host-pool.ts';
+import type { InstanceGroup } from './instance-group.ts';
+
+const lyingHost = fileURLToPath(new URL('./fixtures/lying-host.mjs', import.meta.url));
+const files = new ModelFiles();
+const pools: HostPool[] = [];
+const log = { info: () => {}, warn: () => {}, error: () => {} };
+
+function createPool(options: Partial<HostPoolOptions> = {}): HostPool {
+  const pool = new HostPool({ kind: 'process', tensorMemoryBytes: 16 * 1024 * 1024, log, ...options });
+  pools.push(pool);
+  return pool;
+}
+
+/** A group as a scheduler uses it: waits for capacity, hears of the end. */
+class Served {
+  readonly #waiting: (() => void)[] = [];
+  failure: InferenceError | null = null;
+  group!: InstanceGroup;
+
+  static async load(pool: HostPool, name: string, bytes: Uint8Array, instanceCount = 1, kind?: 'inline'): Promise<Served> {
+    const served = new Served();
+    served.group = await pool.load(files.spec(name, bytes), {
+      instanceCount,
+      ...(kind === undefined ? {} : { kind }),
+      onCapacity: () => served.#wake(),
+      onFailed: (error) => {
+        served.failure = error;
+        served.#wake();
+      },
+    });
+    return served;
+  }
+
+  async execute(...inputs: TestInput[]): Promise<ExecutionResult> {
+    for (;;) {
+      if (this.failure !== null) throw this.failure;
+      const channel = this.group.take();
+      if (channel !== null) return execute(channel, inputs);
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
+
+function isRunning(pid: number): boolean {
+  return existsSync(`/proc/${pid}/stat`) && !/^[ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!);
+}
+
+const row = float32('INPUT0', [1, 16], Array(16).fill(1));
+const one = float32('INPUT0', [1, 1], [1]);
+const ones = Array(16).fill(1);
+
+async function expectAnswer(served: Served): Promise<void> {
+  expect(floats((await served.execute(row)).outputs[0]!.data)).toEqual(ones);
+}
+
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((pool) => pool.stop()));
+});
+
+afterAll(() => files.remove());
+
+describe('where models run', () => {
+  it('puts models that are loaded before anything serves into one process', async () => {
+    const pool = createPool();
+    const first = await Served.load(pool, 'first', identity('FP32'));
+    const second = await Served.load(pool, 'second', identity('FP32'));
+    expect(pool.pids).toHaveLength(1);
+    await expectAnswer(first);
+    await expectAnswer(second);
+  });
+
+  it('loads a model for the first time where nothing serves, and ends a process without models', async () => {
+    const pool = createPool();
+    const first = await Served.load(pool, 'v1', identity('FP32'));
+    pool.putInService();
+    const [firstPid] = pool.pids;
+    const second = await Served.load(pool, 'v2', identity('FP32'));
+    expect(pool.pids).toHaveLength(2);
+    await expectAnswer(first);
+    await expectAnswer(second);
+    await first.group.stop();
+    expect(pool.pids).toHaveLength(1);
+    expect(isRunning(firstPid!)).toBe(false);
+    expect(first.group.take()).toBeNull();
+    await expectAnswer(second);
+  });
+
+  it('tries a model out and then loads it beside others when there are enough processes', async () => {
+    const pool = createPool({ maxHosts: 1 });
+    const first = await Served.load(pool, 'full_1', identity('FP32'));
+    await expectAnswer(first);
+    const pids = pool.pids;
+    const second = await Served.load(pool, 'full_2', identity('FP32'));
+    expect(pool.pids).toEqual(pids);
+    await expectAnswer(first);
+    await expectAnswer(second);
+    await second.group.stop();
+    await expectAnswer(first);
+  });
+
+  it('spreads the instances of a model over processes, and uses all of them', async () => {
+    const pool = createPool({ maxHosts: 2 });
+    const served = await Served.load(pool, 'spread', addSub('FP32'), 3);
+    expect(pool.pids).toHaveLength(2);
+    expect(served.group.aliveCount).toBe(3);
+    const first = served.group.take()!;
+    const runs = [execute(first, [row, { ...row, name: 'INPUT1' }])];
+    for (let i = 0; i < 2; i++) {
+      const next = served.group.take()!;
+      expect(next.inflightCount).toBe(0);
+      runs.push(execute(next, [row, { ...row, name: 'INPUT1' }]));
+    }
+    // All have one now; each takes a second, then there is no more.
+    for (let i = 0; i < 3; i++) runs.push(execute(served.group.take()!, [row, { ...row, name: 'INPUT1' }]));
+    expect(served.group.take()).toBeNull();
+    await Promise.all(runs);
+    expect(served.group.take()).not.toBeNull();
+  });
+
+  it('runs models on its own loop when asked to', async () => {
+    const pool = createPool();
+    const served = await Served.load(pool, 'inline', identity('FP32'), 2, 'inline');
+    expect(pool.pids).toHaveLength(0);
+    await expectAnswer(served);
+    await served.group.stop();
+    expect(served.group.take()).toBeNull();
+  });
+
+  it('refuses instance counts that cannot be meant', async () => {
+    const pool = createPool();
+    for (const count of [0, -1, 1.5, 1e9]) {
+      expect(await rejection(Served.load(pool, 'count', identity('FP32'), count))).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+  });
+});
+
+describe('when a host dies', () => {
+  it.each(['shared-memory', 'socket'] as const)('serves again from a new process over %s', async (transport) => {
+    const pool = createPool({ transport });
+    const first = await Served.load(pool, 'killed_1', identity('FP32'));
+    const second = await Served.load(pool, 'killed_2', identity('FP32'));
+    const [pid] = pool.pids;
+    process.kill(pid!, 'SIGKILL');
+    await vi.waitUntil(() => first.group.aliveCount === 0, { timeout: 5000, interval: 1 });
+    const startMs = performance.now();
+    expect(first.group.take()).toBeNull();
+    await expectAnswer(first);
+    await expectAnswer(second);
+    expect(performance.now() - startMs).toBeLessThan(5000);
+    expect(pool.pids).toHaveLength(1);
+    expect(pool.pids).not.toEqual([pid]);
+    expect(isRunning(pid!)).toBe(false);
+  });
+
+  it('serves the others within 5 s of the deadline of a model that does not return', async () => {
+    const pool = createPool({ executionTimeoutMs: 200 });
+    const endless = await Served.load(pool, 'endless', endlessLoop('positive'));
+    const other = await Served.load(pool, 'other', identity('FP32'));
+    const lost = rejection(endless.execute(one));
+    expect(await lost).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    const startMs = performance.now();
+    await expectAnswer(other);
+    expect(performance.now() - startMs).toBeLessThan(5000);
+    expect(floats((await endless.execute(float32('INPUT0', [1, 1], [-2]))).outputs[0]!.data)).toEqual([-2]);
+  });
+
+  it('takes a model that keeps killing its host out of service, and no other', async () => {
+    const pool = createPool({ executionTimeoutMs: 50 });
+    const endless = await Served.load(pool, 'guilty', endlessLoop());
+    const other = await Served.load(pool, 'innocent', identity('FP32'));
+    for (let death = 1; death <= 5; death++) {
+      expect(endless.failure).toBeNull();
+      expect(await rejection(endless.execute(one))).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    }
+    const error = await rejection(endless.execute(one));
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(error.message).toContain('quarantined');
+    expect(endless.group.take()).toBeNull();
+    await expectAnswer(other);
+    expect(other.failure).toBeNull();
+    // Loading it again lifts the quarantine.
+    await endless.group.stop();
+    const again = await Served.load(pool, 'guilty', endlessLoop('positive'));
+    expect(floats((await again.execute(float32('INPUT0', [1, 1], [-2]))).outputs[0]!.data)).toEqual([-2]);
+  });
+
+  it('rejects a load that ends the host, and loads again what was there', async () => {
+    const pool = createPool({ entry: lyingHost });
+    const first = await Served.load(pool, 'honest', new Uint8Array(1));
+    const [pid] = pool.pids;
+    const error = await rejection(Served.load(pool, 'crash', new Uint8Array(1)));
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(error.message).toContain("while it loaded model 'crash:1'");
+    expect((await first.execute(row)).outputs).toHaveLength(2);
+    expect(pool.pids).not.toEqual([pid]);
+    expect(pool.pids).toHaveLength(1);
+  });
+
+  it('leaves no process behind a load that fails', async () => {
+    const pool = createPool();
+    expect(await rejection(Served.load(pool, 'broken', Uint8Array.of(1)))).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(pool.pids).toHaveLength(0);
+  });
+});
+
+describe('stopping', () => {
+  it('leaves no process, and loads nothing any more', async () => {
+    const pool = createPool();
+    const served = await Served.load(pool, 'stopped', endlessLoop(), 2);
+    const pids = pool.pids;
+    expect(pids).toHaveLength(2);
+    const lost = rejection(served.execute(one));
+    await pool.stop();
+    expect(await lost).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(pids.filter(isRunning)).toEqual([]);
+    expect(await rejection(Served.load(pool, 'late', identity('FP32')))).toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
+  it('does not wait for a replacement', async () => {
+    const pool = createPool();
+    await Served.load(pool, 'replaced', identity('FP32'));
+    const [pid] = pool.pids;
+    process.kill(pid!, 'SIGKILL');
+    await pool.stop();
+    expect(pool.pids).toEqual([]);
+    expect(isRunning(pid!)).toBe(false);
+  });
+});

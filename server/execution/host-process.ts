@@ -1,0 +1,182 @@
+/**
+ * Entry of an execution host: a child process that runs models' instances for a gateway. Started by `process-host.ts`, which also says what the inherited
+ * descriptors are (HOST_FDS). It serves until its control socket closes or the gateway dies.
+ */
+
+import { Socket } from 'node:net';
+import { Worker } from 'node:worker_threads';
+import { InferenceError } from '../../proto/inference-error.ts';
+import { FrameReader } from './frame-reader.ts';
+import { dieWithParent } from './futex.ts';
+import { HostRunLoop } from './host-run-loop.ts';
+import { HostedModels } from './hosted-models.ts';
+import { InstanceWorker } from './instance-worker.ts';
+import { BackendLoader } from './load-backend.ts';
+import {
+  BOUNDARY_VERSION,
+  type CreateInstanceMessage,
+  controlFrame,
+  type DisposeInstanceMessage,
+  type FailedMessage,
+  FRAME_KIND,
+  type FrameKind,
+  frameHeader,
+  type HelloMessage,
+  HOST_FDS,
+  LARGE_OUTPUT_PREFIX_BYTES,
+  type LoadMessage,
+  MAX_TENSOR_FRAME_BYTES,
+  type UnloadMessage,
+} from './messages.ts';
+import { ResultFrames } from './result-frames.ts';
+import { mapSharedMemory } from './shared-memory.ts';
+
+/** The gateway's process id is the only argument. */
+const gatewayPid = Number(process.argv[2]);
+
+try {
+  dieWithParent(gatewayPid);
+} catch {
+  // No prctl here (no koffi, or not Linux): a thread watches the gateway's end, since the main one may be stuck in native code when it comes.
+  new Worker(new URL('./watch-lifeline.js', import.meta.url), { workerData: HOST_FDS.lifeline });
+}
+
+const control = new Socket({ fd: HOST_FDS.control, readable: true, writable: true });
+const worker = new InstanceWorker();
+const reader = new FrameReader(onFrame);
+let models: HostedModels | null = null;
+let backends: BackendLoader | null = null;
+let runLoop: HostRunLoop | null = null;
+let results: ResultFrames | null = null;
+/** Control requests that haven't been answered. */
+let openRequests = 0;
+const done: { kind: FrameKind; body: object } = { kind: FRAME_KIND.done, body: {} };
+
+control.on('data', (chunk: Buffer) => {
+  reader.push(chunk);
+  runLoop?.schedule();
+});
+control.on('drain', () => runLoop?.schedule());
+control.on('error', () => process.exit(1));
+control.on('close', () => {
+  // Backends may have files to remove; a backend that doesn't end must not keep the process.
+  setTimeout(() => process.exit(0), 500);
+  void (backends?.close() ?? Promise.resolve()).finally(() => process.exit(0));
+});
+
+function onFrame(kind: number, payload: Buffer): void {
+  switch (kind) {
+    case FRAME_KIND.hello:
+      hello(JSON.parse(payload.toString('utf8')));
+      break;
+    case FRAME_KIND.load:
+      void answer(parse<LoadMessage>(payload), async (message) => ({
+        kind: FRAME_KIND.loaded,
+        body: { metadata: await loaded().load(message) },
+      }));
+      break;
+    case FRAME_KIND.unload:
+      void answer(parse<UnloadMessage>(payload), async (message) => {
+        await loaded().unload(message);
+        return done;
+      });
+      break;
+    case FRAME_KIND.createInstance:
+      void answer(parse<CreateInstanceMessage>(payload), async (message) => {
+        await loaded().createInstance(message);
+        return done;
+      });
+      break;
+    case FRAME_KIND.disposeInstance:
+      void answer(parse<DisposeInstanceMessage>(payload), async (message) => {
+        loaded().disposeInstance(message);
+        return done;
+      });
+      break;
+    case FRAME_KIND.execute:
+      execute(payload);
+      break;
+    case FRAME_KIND.wake:
+      break;
+    default:
+      throw new Error(`a gateway doesn't send frames of kind ${kind}`);
+  }
+}
+
+function parse<Message>(payload: Buffer): Message {
+  return JSON.parse(payload.toString('utf8')) as Message;
+}
+
+function loaded(): HostedModels {
+  if (models === null) throw new Error('the gateway has not said hello');
+  return models;
+}
+
+function hello(message: HelloMessage): void {
+  backends = new BackendLoader(message.backendSettings);
+  models = new HostedModels(backends, worker);
+  if (message.memoryBytes > 0) {
+    runLoop = new HostRunLoop({
+      memory: mapSharedMemory(HOST_FDS.memory, message.memoryBytes).buffer,
+      worker,
+      wakeFd: HOST_FDS.wake,
+      spinUs: message.spinUs,
+      needsEventLoop: () => openRequests > 0 || reader.isInFrame || control.writableLength > 0,
+      sendLargeOutput,
+    });
+  } else {
+    results = new ResultFrames(worker);
+  }
+  control.write(controlFrame(FRAME_KIND.ready, { boundaryVersion: BOUNDARY_VERSION, pid: process.pid }));
+}
+
+/** Runs a control request and sends its answer; whatever goes wrong is an answer too. */
+async function answer<Message extends { readonly id: number }>(
+  message: Message,
+  run: (message: Message) => Promise<{ kind: FrameKind; body: object }>,
+): Promise<void> {
+  openRequests++;
+  let frame: Buffer;
+  try {
+    const { kind, body } = await run(message);
+    frame = controlFrame(kind, { id: message.id, ...body });
+  } catch (error) {
+    frame = controlFrame(FRAME_KIND.failed, failed(message.id, error));
+  }
+  openRequests--;
+  control.write(frame);
+  runLoop?.schedule();
+}
+
+function failed(id: number, error: unknown): FailedMessage {
+  const known = InferenceError.from(error);
+  const cause = known.cause ?? error;
+  const detail = known.message === 'internal error; the server log has the details' || known.cause !== undefined ? describe(cause) : '';
+  return { id, code: known.code, message: known.message.slice(0, 8192), detail };
+}
+
+function describe(error: unknown): string {
+  return (error instanceof Error ? (error.stack ?? error.message) : String(error)).slice(0, 8192);
+}
+
+/** Socket transport: the batch is in the frame, and so is the answer. */
+function execute(payload: Buffer): void {
+  if (results === null) throw new Error('this host takes its executions from shared memory');
+  control.cork();
+  for (const chunk of results.execute(payload)) control.write(chunk);
+  control.uncork();
+}
+
+/** Shared memory transport: an output for which the gateway had not left enough room. */
+function sendLargeOutput(sequence: number, outputIndex: number, data: Uint8Array): void {
+  if (data.length > MAX_TENSOR_FRAME_BYTES - LARGE_OUTPUT_PREFIX_BYTES)
+    throw new Error(`an output of ${data.length} bytes is over the limit of a frame`);
+  const prefix = Buffer.alloc(LARGE_OUTPUT_PREFIX_BYTES);
+  prefix.writeDoubleLE(sequence, 0);
+  prefix.writeDoubleLE(outputIndex, 8);
+  control.cork();
+  control.write(frameHeader(FRAME_KIND.largeOutput, prefix.length + data.length));
+  control.write(prefix);
+  control.write(data);
+  control.uncork();
+}

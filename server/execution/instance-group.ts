@@ -1,0 +1,128 @@
+/** @hotpath picks the instance for the next batch of a model version */
+
+import type { ModelMetadata } from '../../backends/api/backend.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
+import type { InstanceChannel } from './execution-host.ts';
+
+/** Deaths of hosts within the window that a model may be blamed for. */
+const MAX_DEATHS = 5;
+const DEATH_WINDOW_MS = 60_000;
+
+export interface InstanceGroupInit {
+  /** `name:version`. */
+  readonly key: string;
+  readonly metadata: ModelMetadata;
+  /** An instance has room, or came back. Nothing is on the stack above it but the loop. */
+  readonly onCapacity: () => void;
+  /** No instance will come back; the group stays failed. Called once at most, never after `stop` began. */
+  readonly onFailed: (error: InferenceError) => void;
+  readonly onStop: () => Promise<void>;
+}
+
+/**
+ * The instances of one model version, over all hosts that have some. It outlives its hosts: channels go when one dies and new ones come with its
+ * replacement; meanwhile `take` gives what is left, or null.
+ */
+export class InstanceGroup {
+  readonly key: string;
+  /** The model file's own; the same from every host. */
+  readonly metadata: ModelMetadata;
+  readonly #onCapacity: () => void;
+  readonly #onFailed: (error: InferenceError) => void;
+  readonly #onStop: () => Promise<void>;
+  readonly #channels: InstanceChannel[] = [];
+  #next = 0;
+  /** Whether it was ever asked for an instance: from then on its hosts serve. */
+  isServing = false;
+  #failure: InferenceError | null = null;
+  #deathTimes: number[] = [];
+  #stopped: Promise<void> | null = null;
+
+  constructor(init: InstanceGroupInit) {
+    this.key = init.key;
+    this.metadata = init.metadata;
+    this.#onCapacity = init.onCapacity;
+    this.#onFailed = init.onFailed;
+    this.#onStop = init.onStop;
+  }
+
+  /** Instances that are alive now. */
+  get aliveCount(): number {
+    return this.#channels.length;
+  }
+
+  /** Why there are no instances and will be none; null while there are, or a replacement is under way. */
+  get failure(): InferenceError | null {
+    return this.#failure;
+  }
+
+  get isStopped(): boolean {
+    return this.#stopped !== null;
+  }
+
+  /** The instance with the least in flight that takes a batch now, in turn where several have the same; null when none does. */
+  take(): InstanceChannel | null {
+    this.isServing = true;
+    const channels = this.#channels;
+    const count = channels.length;
+    let best: InstanceChannel | null = null;
+    let at = this.#next;
+    for (let i = 0; i < count; i++) {
+      if (at >= count) at = 0;
+      const channel = channels[at]!;
+      at++;
+      if (!channel.hasCapacity) continue;
+      if (channel.inflightCount === 0) {
+        this.#next = at;
+        return channel;
+      }
+      if (best === null || channel.inflightCount < best.inflightCount) {
+        best = channel;
+        this.#next = at;
+      }
+    }
+    return best;
+  }
+
+  /** Finishes what is in flight and releases the instances; the model is unloaded where nobody else needs it. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#onStop();
+    return this.#stopped;
+  }
+
+  /** The pool, when an instance has room. */
+  readonly tellCapacity = (): void => {
+    this.#onCapacity();
+  };
+
+  /** The pool: instances that came, at first or again. */
+  add(channels: readonly InstanceChannel[]): void {
+    if (this.#failure !== null || this.#stopped !== null) return;
+    this.#channels.push(...channels);
+    this.#onCapacity();
+  }
+
+  /** The pool: instances that are gone, or about to be released. */
+  remove(channels: readonly InstanceChannel[]): void {
+    for (const channel of channels) {
+      const at = this.#channels.indexOf(channel);
+      if (at >= 0) this.#channels.splice(at, 1);
+    }
+    this.#next = 0;
+  }
+
+  /** The pool: this model was being run or loaded when a host died. True when that has happened too often. */
+  blame(nowMs: number): boolean {
+    this.#deathTimes = this.#deathTimes.filter((time) => nowMs - time < DEATH_WINDOW_MS);
+    this.#deathTimes.push(nowMs);
+    return this.#deathTimes.length >= MAX_DEATHS;
+  }
+
+  /** The pool: no instance will come any more. */
+  fail(error: InferenceError): void {
+    if (this.#failure !== null || this.#stopped !== null) return;
+    this.#failure = error;
+    this.#channels.length = 0;
+    this.#onFailed(error);
+  }
+}

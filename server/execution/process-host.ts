@@ -1,0 +1,374 @@
+/**
+ * A process host, seen from the gateway: starts the child, speaks its control messages, watches over it and says how it ended.
+ */
+
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import type { Duplex } from 'node:stream';
+import type { ModelSpec } from '../../backends/api/backend.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
+import { checkMetadata } from './check-metadata.ts';
+import { HostFault } from './check-response.ts';
+import type { ExecutionHost, HostEnd, HostKind, InstanceChannel, LoadedModel } from './execution-host.ts';
+import { ExecutionWatch } from './execution-watch.ts';
+import { FrameReader } from './frame-reader.ts';
+import { hostEntry } from './host-entry.ts';
+import type { HostLink, HostLinkOwner } from './host-link.ts';
+import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
+import { HostRequests, parseControl } from './host-requests.ts';
+import { ProcessInstanceChannel } from './instance-channel.ts';
+import { BOUNDARY_VERSION, controlFrame, FRAME_KIND, type FrameKind, type HelloMessage, HOST_FDS } from './messages.ts';
+import { ModelTensors } from './model-tensors.ts';
+import { createSharedMemory, type SharedMemory, sharedMemorySupport } from './shared-memory.ts';
+import { SharedMemoryLink } from './shared-memory-link.ts';
+import { SocketLink } from './socket-link.ts';
+
+/** How long a host that was asked to end may take for it. */
+const STOP_GRACE_MS = 1000;
+
+/** How often memory is given back; what has been free for a whole interval goes. */
+const TRIM_INTERVAL_MS = 10_000;
+
+/** `name:version`, as HostEnd.blamed has it. */
+export function modelKey(spec: ModelSpec): string {
+  return `${spec.name}:${spec.version}`;
+}
+
+interface Ending {
+  readonly reason: string;
+  readonly blamed: string | null;
+  readonly expected: boolean;
+}
+
+export class ProcessHost implements ExecutionHost {
+  readonly kind: HostKind = 'process';
+  readonly transport: 'shared-memory' | 'socket';
+  /** Resolves when the process is gone and its memory is released. */
+  readonly ended: Promise<HostEnd>;
+  readonly #options: ProcessHostOptions;
+  readonly #child: ChildProcess;
+  readonly #control: Duplex;
+  readonly #link: HostLink;
+  readonly #requests: HostRequests;
+  readonly #watch: ExecutionWatch;
+  readonly #trimTimer: NodeJS.Timeout;
+  readonly #channels: Map<number, ProcessInstanceChannel> = new Map();
+  /** The model whose load or instance creation is under way. */
+  #loading: string | null = null;
+  #loadStartedMs = 0;
+  #loadQueue: Promise<unknown> = Promise.resolve();
+  #lastNumber = 0;
+  #isReady = false;
+  #ending: Ending | null = null;
+  #resolveReady: () => void = () => {};
+  #rejectReady: (error: InferenceError) => void = () => {};
+
+  /** Resolves when the host is ready for its first load. Rejects with UNAVAILABLE when it can't be started. */
+  static async start(options: Partial<ProcessHostOptions> = {}): Promise<ProcessHost> {
+    const complete = completeHostOptions(options);
+    let host: ProcessHost;
+    try {
+      host = new ProcessHost(complete);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new InferenceError('UNAVAILABLE', `an execution host can't be started: ${reason}`, { cause: error });
+    }
+    await host.#becomeReady();
+    return host;
+  }
+
+  private constructor(options: ProcessHostOptions) {
+    this.#options = options;
+    this.transport = chooseTransport(options.transport);
+    const entry = options.entry ?? hostEntry();
+    const memory = this.transport === 'shared-memory' ? createSharedMemory(options.memoryBytes) : null;
+    try {
+      this.#child = spawnHost(entry, memory);
+    } catch (error) {
+      memory?.close();
+      throw error;
+    }
+    const stdio = this.#child.stdio as unknown as Duplex[];
+    this.#control = stdio[HOST_FDS.control]!;
+    const owner: HostLinkOwner = {
+      onFault: (reason) => this.#onFault(reason),
+      onBusy: () => this.#watch.start(),
+      sendFrame: (chunks) => this.#sendFrame(chunks),
+    };
+    this.#link = memory === null ? new SocketLink(options.memoryBytes, owner) : new SharedMemoryLink(memory, options.pollUs, owner);
+    this.#requests = new HostRequests((detail) => options.onLog(this.pid, detail));
+    this.#watch = new ExecutionWatch({
+      pid: this.pid,
+      inflight: this.#link.inflight,
+      executionTimeoutMs: options.executionTimeoutMs,
+      maxMemoryBytes: options.maxHostMemoryBytes,
+      isLoading: () => this.#requests.count > 0,
+      isHeldUp: () => this.#loading !== null && !this.#link.isExecuting(this.#loadStartedMs),
+      poll: () => this.#link.poll(),
+      onTooLate: () => this.#onTooLate(),
+      onTooLarge: (usedBytes) => this.#onTooLarge(usedBytes),
+    });
+    this.ended = this.#listen(stdio);
+    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, spinUs: options.spinUs, backendSettings: options.backendSettings };
+    this.#control.write(controlFrame(FRAME_KIND.hello, hello));
+    this.#trimTimer = setInterval(() => this.#link.trim(), TRIM_INTERVAL_MS).unref();
+  }
+
+  /** -1 when the process could not be started at all. */
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  get isAlive(): boolean {
+    return this.#ending === null;
+  }
+
+  load(spec: ModelSpec): Promise<LoadedModel> {
+    const loaded = this.#loadQueue.then(() => this.#load(spec));
+    this.#loadQueue = loaded.catch(() => {});
+    return loaded;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#ending === null) {
+      // One that is busy would not hear of it before its batch ends, and nobody waits for that.
+      const graceMs = this.#link.inflight.count > 0 ? 0 : STOP_GRACE_MS;
+      this.#control.end();
+      this.#link.announceControl();
+      this.#end({ reason: 'was stopped by the server', blamed: null, expected: true }, null);
+      const timer = setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
+      await this.ended;
+      clearTimeout(timer);
+    }
+    await this.ended;
+  }
+
+  #sendFrame(chunks: readonly Uint8Array[]): void {
+    if (this.#ending !== null) return;
+    this.#control.cork();
+    for (const chunk of chunks) this.#control.write(chunk);
+    this.#control.uncork();
+  }
+
+  #onFault(reason: string, blamed: string | null = this.#link.inflight.head?.channel.tensors.key ?? this.#loading): void {
+    const error = new InferenceError('INTERNAL', `the model's execution host ${reason}; it was ended`, { failureReason: 'BACKEND' });
+    this.#kill({ reason: `ended by the server: it ${reason}`, blamed, expected: false }, error);
+  }
+
+  #onTooLate(): void {
+    const seconds = this.#options.executionTimeoutMs / 1000;
+    const blamed = this.#link.inflight.head?.channel.tensors.key ?? null;
+    const text = `model '${blamed}' did not end within the ${seconds} s that an execution may take; its execution host was killed and is being replaced`;
+    const error = new InferenceError('DEADLINE_EXCEEDED', text, { failureReason: 'BACKEND' });
+    this.#kill({ reason: `did not answer within ${seconds} s`, blamed, expected: false }, error);
+  }
+
+  #onTooLarge(usedBytes: number): void {
+    const reason = `used ${gib(usedBytes)} of the ${gib(this.#options.maxHostMemoryBytes)} of memory it may`;
+    this.#kill({ reason, blamed: this.#blamed(), expected: false }, null);
+  }
+
+  /** The model whose work it was that the host did last. */
+  #blamed(): string | null {
+    if (this.#loading !== null && !this.#link.isExecuting(this.#loadStartedMs)) return this.#loading;
+    return this.#channels.get(this.#link.currentInstance)?.tensors.key ?? null;
+  }
+
+  #kill(ending: Ending, headError: InferenceError | null): void {
+    this.#child.kill('SIGKILL');
+    this.#end(ending, headError);
+  }
+
+  /** Everything that waits for the host hears of its end now, whether the process is gone already or not. */
+  #end(ending: Ending, headError: InferenceError | null): void {
+    if (this.#ending !== null) return;
+    this.#ending = ending;
+    this.#watch.stop();
+    clearInterval(this.#trimTimer);
+    const reason = `the execution host ${ending.reason}`;
+    const loading = this.#loading;
+    const channels = [...this.#channels.values()];
+    this.#channels.clear();
+    for (const channel of channels) channel.hostEnded();
+    this.#rejectReady(new InferenceError('UNAVAILABLE', `${reason} before it was ready`));
+    const onLoad = loading === null ? reason : `${reason} while it loaded model '${loading}'`;
+    this.#requests.failAll(new InferenceError('UNAVAILABLE', onLoad, { failureReason: 'BACKEND' }));
+    const lost = new InferenceError('UNAVAILABLE', `${reason}; retry`, { failureReason: 'BACKEND', retryAfterSeconds: 1 });
+    this.#link.end(headError ?? lost, lost);
+  }
+
+  #listen(stdio: readonly (Duplex | null)[]): Promise<HostEnd> {
+    const reader = new FrameReader((kind, payload) => this.#onFrame(kind, payload));
+    this.#control.on('data', (chunk: Buffer) => {
+      if (this.#ending !== null) return;
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        if (!(error instanceof HostFault || error instanceof RangeError)) throw error;
+        this.#onFault(error instanceof HostFault ? error.message : `sent what is not a frame: ${error.message}`);
+      }
+    });
+    // A socket that breaks is followed by the end of the process, or is followed up by ending it.
+    this.#control.on('close', () => this.#child.kill('SIGKILL'));
+    stdio[HOST_FDS.wake]?.on('data', () => this.#link.poll());
+    for (const stream of stdio) stream?.on('error', () => {});
+    for (const stream of [stdio[1], stdio[2]])
+      stream?.setEncoding('utf8').on('data', (text: string) => this.#options.onLog(this.pid, text));
+    return new Promise((resolve) => {
+      const finish = (reason: string): void => {
+        // What the host said before its end may still wait to be read.
+        setImmediate(() => {
+          this.#link.poll();
+          this.#end({ reason, blamed: this.#blamed(), expected: false }, null);
+          for (const stream of stdio) stream?.destroy();
+          const ending = this.#ending!;
+          resolve({ reason: ending.reason, blamed: ending.blamed, expected: ending.expected });
+        });
+      };
+      this.#child.once('error', (error) => {
+        if (this.#child.pid === undefined) finish(`could not be started: ${error.message}`);
+      });
+      this.#child.once('exit', (code, signal) => finish(signal === null ? `ended with exit code ${code}` : `ended by ${signal}`));
+    });
+  }
+
+  #onFrame(kind: number, payload: Buffer): void {
+    if (this.#ending !== null) return;
+    switch (kind) {
+      case FRAME_KIND.ready: {
+        const { boundaryVersion } = parseControl(payload);
+        if (this.#isReady || boundaryVersion !== BOUNDARY_VERSION)
+          throw new HostFault(`speaks version ${boundaryVersion} instead of ${BOUNDARY_VERSION}`);
+        this.#isReady = true;
+        this.#resolveReady();
+        break;
+      }
+      case FRAME_KIND.loaded:
+      case FRAME_KIND.done:
+      case FRAME_KIND.failed:
+        this.#requests.settle(kind, payload);
+        break;
+      default:
+        this.#link.onFrame(kind, payload);
+    }
+  }
+
+  async #becomeReady(): Promise<void> {
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#resolveReady = resolve;
+      this.#rejectReady = reject;
+      if (this.#ending !== null) reject(new InferenceError('UNAVAILABLE', `the execution host ${this.#ending.reason}`));
+    });
+    const { startTimeoutMs } = this.#options;
+    const timer = setTimeout(() => {
+      this.#kill({ reason: `was not ready within ${startTimeoutMs / 1000} s`, blamed: null, expected: false }, null);
+    }, startTimeoutMs);
+    try {
+      await ready;
+    } catch (error) {
+      await this.ended;
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #load(spec: ModelSpec): Promise<LoadedModel> {
+    const key = modelKey(spec);
+    const model = ++this.#lastNumber;
+    const answer = await this.#timedRequest(key, FRAME_KIND.load, { model, spec });
+    let tensors: ModelTensors;
+    try {
+      tensors = new ModelTensors(key, checkMetadata(answer['metadata']));
+    } catch (error) {
+      if (!(error instanceof HostFault)) throw error;
+      this.#onFault(error.message, key);
+      throw new InferenceError('UNAVAILABLE', `the execution host ${error.message} for model '${key}'; it was ended`);
+    }
+    return {
+      metadata: tensors.metadata,
+      createInstance: (onCapacity) => this.#createInstance(model, tensors, onCapacity),
+      unload: async () => {
+        if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.unload, { model }));
+      },
+    };
+  }
+
+  async #createInstance(model: number, tensors: ModelTensors, onCapacity: () => void): Promise<InstanceChannel> {
+    const instance = ++this.#lastNumber;
+    const created = this.#loadQueue.then(() => this.#timedRequest(tensors.key, FRAME_KIND.createInstance, { model, instance }));
+    this.#loadQueue = created.catch(() => {});
+    await created;
+    const channel = new ProcessInstanceChannel(this.#link, tensors, instance, onCapacity, async () => {
+      this.#channels.delete(instance);
+      if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.disposeInstance, { instance }));
+    });
+    // The host may have ended between its answer and here.
+    if (this.#ending !== null) channel.hostEnded();
+    else this.#channels.set(instance, channel);
+    return channel;
+  }
+
+  /** A request that runs a model's code: it is blamed on the model and has a deadline. */
+  async #timedRequest(key: string, kind: FrameKind, body: object): Promise<Record<string, unknown>> {
+    if (this.#ending !== null)
+      throw new InferenceError('UNAVAILABLE', `the execution host ${this.#ending.reason}`, { failureReason: 'BACKEND' });
+    const { loadTimeoutMs } = this.#options;
+    this.#loading = key;
+    this.#loadStartedMs = performance.now();
+    this.#watch.start();
+    const onTimeout = (): void => {
+      this.#kill({ reason: `did not end a load within ${loadTimeoutMs / 1000} s`, blamed: this.#blamed(), expected: false }, null);
+    };
+    const timer = loadTimeoutMs === 0 ? undefined : setTimeout(onTimeout, loadTimeoutMs);
+    try {
+      return await this.#request(kind, body);
+    } finally {
+      clearTimeout(timer);
+      if (!this.#link.isExecuting(this.#loadStartedMs)) this.#link.inflight.restartHead();
+      this.#loading = null;
+    }
+  }
+
+  #request(kind: FrameKind, body: object): Promise<Record<string, unknown>> {
+    return this.#requests.open((id) => {
+      this.#control.write(controlFrame(kind, { id, ...body }), () => this.#link.announceControl());
+      this.#link.announceControl();
+    });
+  }
+
+  /** Releasing something in a host that ends meanwhile has reached its aim. */
+  async #orGone(request: Promise<unknown>): Promise<void> {
+    try {
+      await request;
+    } catch (error) {
+      if (this.#ending === null) throw error;
+    }
+  }
+}
+
+function chooseTransport(wanted: ProcessHostOptions['transport']): 'shared-memory' | 'socket' {
+  if (wanted === 'socket') return 'socket';
+  const support = sharedMemorySupport();
+  if (support.available) return 'shared-memory';
+  if (wanted === 'auto') return 'socket';
+  throw new Error(`shared memory is not available: ${support.reason}; use transport 'auto' or 'socket'`);
+}
+
+function spawnHost(entry: string, memory: SharedMemory | null): ChildProcess {
+  // Options meant for the gateway, a debugger's port among them, are not for its hosts.
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  const stdio: (string | number)[] = ['ignore', 'pipe', 'pipe'];
+  stdio[HOST_FDS.control] = 'pipe';
+  stdio[HOST_FDS.wake] = memory === null ? 'ignore' : 'pipe';
+  stdio[HOST_FDS.lifeline] = 'pipe';
+  stdio[HOST_FDS.memory] = memory === null ? 'ignore' : memory.fd;
+  return spawn(process.execPath, ['--enable-source-maps', entry, String(process.pid)], {
+    stdio: stdio as StdioOptions,
+    env,
+    windowsHide: true,
+  });
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+}

@@ -1,0 +1,120 @@
+/** @hotpath a batch into a frame and its answer out of one, where the gateway and its host can't share memory */
+
+import type { InferenceError } from '../../proto/inference-error.ts';
+import { HostFault, type ResponseArea } from './check-response.ts';
+import type { ExecutionBatch } from './execution-host.ts';
+import { requestBytes, WORD_BYTES } from './execution-record.ts';
+import type { HostLink, HostLinkOwner } from './host-link.ts';
+import { failAll, InflightBatches } from './inflight-batches.ts';
+import { type ProcessInstanceChannel, tooLargeBatch } from './instance-channel.ts';
+import { FRAME_KIND, frameHeader, MAX_TENSOR_FRAME_BYTES } from './messages.ts';
+import { settleHead } from './settle-batch.ts';
+import { TellCapacity } from './tell-capacity.ts';
+import { inputAreaBytes, writeOutputRoom, writeRequest } from './write-request.ts';
+
+/** Batches that one host may have; far above what its instances take at two each. */
+const CAPACITY = 1024;
+
+/**
+ * `memoryBytes` bounds the frames that are on their way, as the arena's size does for shared memory.
+ */
+export class SocketLink implements HostLink {
+  readonly inflight: InflightBatches = new InflightBatches(CAPACITY);
+  readonly #owner: HostLinkOwner;
+  readonly #memoryBytes: number;
+  readonly #tell: TellCapacity = new TellCapacity();
+  readonly #area: ResponseArea = { words: new Float64Array(0), at: 0, wordCount: 0, bytes: new Uint8Array(0), start: 0, end: 0 };
+  #usedBytes = 0;
+  #isEnded = false;
+
+  constructor(memoryBytes: number, owner: HostLinkOwner) {
+    this.#owner = owner;
+    this.#memoryBytes = Math.min(memoryBytes, MAX_TENSOR_FRAME_BYTES);
+  }
+
+  get currentInstance(): number {
+    return this.inflight.head?.channel.instance ?? 0;
+  }
+
+  isExecuting(loadStartedMs: number): boolean {
+    // Frames are worked off in their order.
+    const { head } = this.inflight;
+    return head !== null && head.submittedMs < loadStartedMs;
+  }
+
+  trim(): void {
+    // Frames are garbage as soon as they are written.
+  }
+
+  submit(channel: ProcessInstanceChannel, batch: ExecutionBatch): boolean {
+    const { tensors } = channel;
+    const recordBytes = requestBytes(batch.inputs);
+    const payloadBytes = recordBytes + inputAreaBytes(batch);
+    if (this.inflight.isFull || this.#usedBytes + payloadBytes > this.#memoryBytes) {
+      if (this.inflight.count > 0) {
+        this.#tell.add(channel);
+        return false;
+      }
+      channel.failSoon(batch, tooLargeBatch(tensors.key, payloadBytes, this.#memoryBytes));
+      return true;
+    }
+    const payload = Buffer.allocUnsafeSlow(payloadBytes);
+    const words = new Float64Array(payload.buffer, 0, payloadBytes / WORD_BYTES);
+    const sequence = this.inflight.nextSequence();
+    writeRequest(words, payload, 0, recordBytes, channel.instance, sequence, tensors, batch);
+    writeOutputRoom(words, 0, 0, 0, 0, 0);
+    const isIdle = this.inflight.count === 0;
+    this.#usedBytes += payloadBytes;
+    this.inflight.push({
+      channel,
+      batch,
+      sequence,
+      submittedMs: performance.now(),
+      region: 0,
+      responseOffset: 0,
+      outputOffset: 0,
+      outputBytes: payloadBytes,
+      isAnswered: false,
+      large: null,
+    });
+    channel.submitted();
+    this.#owner.sendFrame([frameHeader(FRAME_KIND.execute, payloadBytes), payload]);
+    if (isIdle) this.#owner.onBusy();
+    return true;
+  }
+
+  announceControl(): void {
+    // A host without shared memory is always in its event loop.
+  }
+
+  poll(): void {
+    // Answers come by themselves.
+  }
+
+  onFrame(kind: number, payload: Buffer): void {
+    if (kind !== FRAME_KIND.result) throw new HostFault(`sent a frame of kind ${kind}, which has no place on a socket`);
+    const head = this.inflight.head;
+    if (head === null) throw new HostFault('sent a result, though nothing is in flight');
+    const area = this.#area;
+    area.words = new Float64Array(payload.buffer, payload.byteOffset, Math.floor(payload.length / WORD_BYTES));
+    area.wordCount = area.words.length;
+    // A plain array: what a Buffer's `slice` does differs, and every other tensor is one.
+    area.bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.length);
+    area.end = payload.length;
+    try {
+      if (!settleHead(this.inflight, head, area)) throw new HostFault('sent a result without its outputs');
+    } finally {
+      if (this.inflight.head !== head) {
+        this.#usedBytes -= head.outputBytes;
+        this.#tell.add(head.channel);
+      }
+    }
+    this.#tell.run();
+  }
+
+  end(headError: InferenceError, otherError: InferenceError): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    failAll(this.inflight, headError, otherError);
+  }
+}

@@ -1,0 +1,132 @@
+/** @hotpath an InferenceResponse to the bytes of its HTTP answer; binary outputs go out as the views they are */
+
+import { BINARY_CONTENT_TYPE, CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, JSON_CONTENT_TYPE } from '../../../proto/headers.ts';
+import type { Tensor } from '../../../proto/tensor.ts';
+import type { InferenceRequest, RequestedOutput, RequestParameter } from '../../inference/inference-request.ts';
+import type { InferenceResponse } from '../../inference/inference-response.ts';
+import type { HttpExchange } from '../../transports/http-exchange.ts';
+import { classifyTensor } from './classification.ts';
+import { JsonWriter } from './json-writer.ts';
+
+/** What encoding needs to know of the model version that answered; a `ModelSignature` has it all. */
+export interface AnswerSource {
+  /** 0: no batch dimension. */
+  readonly maxBatchSize: number;
+  readonly outputs: readonly { readonly name: string; readonly labels: readonly string[] | null }[];
+}
+
+const JSON_HEADERS: readonly string[] = [CONTENT_TYPE, JSON_CONTENT_TYPE];
+
+/** One for the thread: an answer is written and handed over within one call. */
+const writer = new JsonWriter();
+
+/**
+ * Answers with 200: the response's JSON, then the bytes of its binary outputs in the order of `outputs`. JSON numbers read back exactly, to the datatype they come
+ * from; NaN and the infinities are the strings "NaN", "Infinity", "-Infinity".
+ *
+ * Answers nothing and throws when an output cannot be encoded as asked: INVALID_ARGUMENT for BYTES that are no UTF-8 in JSON, and for a classification of what has no
+ * classes.
+ *
+ * Source: Open Inference Protocol, `$inference_response`, with the binary tensor data and classification extensions.
+ */
+export function respondInference(
+  exchange: HttpExchange,
+  request: InferenceRequest,
+  response: InferenceResponse,
+  source: AnswerSource,
+): void {
+  writer.reset();
+  try {
+    const pieces = encodeResponse(request, response, source);
+    if (pieces === null) {
+      exchange.respond(200, JSON_HEADERS, writer.view());
+    } else {
+      pieces[0] = writer.view();
+      exchange.respond(200, [CONTENT_TYPE, BINARY_CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, String(writer.length)], pieces);
+    }
+  } finally {
+    writer.release();
+  }
+}
+
+/** Writes the JSON; returns the binary pieces behind a place for it, or null when there is none. */
+function encodeResponse(request: InferenceRequest, response: InferenceResponse, source: AnswerSource): Uint8Array[] | null {
+  writer.ascii('{');
+  if (request.id !== '') {
+    writer.ascii('"id":');
+    writer.string(request.id);
+    writer.ascii(',');
+  }
+  writer.ascii('"model_name":');
+  writer.string(response.modelName);
+  writer.ascii(',"model_version":');
+  writer.string(response.modelVersion);
+  if (response.parameters !== null) writeParameters(response.parameters);
+  writer.ascii(',"outputs":[');
+  let pieces: Uint8Array[] | null = null;
+  const { outputs } = response;
+  for (let i = 0; i < outputs.length; i++) {
+    let tensor = outputs[i]!;
+    const asked = findRequested(request.outputs, tensor.name, i);
+    if (asked !== null && asked.classification > 0) {
+      tensor = classifyTensor(tensor, asked.classification, source.maxBatchSize > 0, labelsOf(source, tensor.name));
+    }
+    writer.ascii(i === 0 ? '{"name":' : ',{"name":');
+    writer.string(tensor.name);
+    writeTypeAndShape(tensor);
+    if (asked?.binaryData) {
+      writer.ascii(',"parameters":{"binary_data_size":');
+      writer.integer(tensor.data.length);
+      writer.ascii('}}');
+      if (tensor.data.length > 0) {
+        pieces ??= [tensor.data];
+        pieces.push(tensor.data);
+      }
+    } else {
+      writer.ascii(',"data":');
+      writer.tensorData(tensor);
+      writer.ascii('}');
+    }
+  }
+  writer.ascii(']}');
+  return pieces;
+}
+
+function writeTypeAndShape(tensor: Tensor): void {
+  writer.ascii(',"datatype":"');
+  writer.ascii(tensor.datatype);
+  writer.ascii('","shape":[');
+  const { shape } = tensor;
+  for (let d = 0; d < shape.length; d++) {
+    if (d > 0) writer.ascii(',');
+    writer.integer(shape[d]!);
+  }
+  writer.ascii(']');
+}
+
+function writeParameters(parameters: Readonly<Record<string, RequestParameter>>): void {
+  writer.ascii(',"parameters":{');
+  let isFirst = true;
+  for (const key of Object.keys(parameters)) {
+    const value = parameters[key]!;
+    if (!isFirst) writer.ascii(',');
+    isFirst = false;
+    writer.string(key);
+    writer.ascii(':');
+    if (typeof value === 'string') writer.string(value);
+    else writer.ascii(JSON.stringify(value));
+  }
+  writer.ascii('}');
+}
+
+/** `index` is where it most likely stands: requests tend to list outputs as the model does. */
+function findRequested(requested: readonly RequestedOutput[], name: string, index: number): RequestedOutput | null {
+  const likely = requested[index];
+  if (likely !== undefined && likely.name === name) return likely;
+  for (let i = 0; i < requested.length; i++) if (requested[i]!.name === name) return requested[i]!;
+  return null;
+}
+
+function labelsOf(source: AnswerSource, name: string): readonly string[] | null {
+  return source.outputs.find((output) => output.name === name)?.labels ?? null;
+}

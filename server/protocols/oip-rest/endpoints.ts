@@ -1,0 +1,78 @@
+/** @hotpath the REST form of the Open Inference Protocol: one RestInferCall per inference request */
+
+import { ACCEPT_ENCODING, CONTENT_ENCODING, INFERENCE_HEADER_CONTENT_LENGTH } from '../../../proto/headers.ts';
+import { InferenceError } from '../../../proto/inference-error.ts';
+import type { InferenceDoor } from '../../data-plane/infer.ts';
+import type { InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
+import type { InferenceResponse } from '../../inference/inference-response.ts';
+import type { Model } from '../../repository/model.ts';
+import type { HttpAbortListener, HttpExchange, HttpRoute } from '../../transports/http-exchange.ts';
+import type { ProtocolContext } from '../protocol.ts';
+import { controlRoutes } from './control.ts';
+import { decodeInferRequest } from './decode-request.ts';
+import { respondInference } from './encode-response.ts';
+import { respondError } from './status.ts';
+
+const INFER_HEADERS: readonly string[] = [INFERENCE_HEADER_CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING];
+
+export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
+  const infer = (exchange: HttpExchange): void => handleInfer(exchange, context);
+  return [
+    ...['/v2/models/{model}/infer', '/v2/models/{model}/versions/{version:digits}/infer'].map(
+      (pattern): HttpRoute => ({ method: 'POST', pattern, requestHeaders: INFER_HEADERS, allowContentCoding: true, handle: infer }),
+    ),
+    ...controlRoutes(context),
+  ];
+}
+
+function handleInfer(exchange: HttpExchange, context: ProtocolContext): void {
+  try {
+    const model = context.door.route(exchange.params[0]!, exchange.params[1] ?? '');
+    const call = new RestInferCall(exchange, model, context);
+    const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, call);
+    call.start(request, context.door);
+  } catch (error) {
+    context.reportFault(error);
+    respondError(exchange, InferenceError.from(error));
+  }
+}
+
+/** One infer call over REST, from its decoded request to its answer. */
+class RestInferCall implements InferenceCaller, HttpAbortListener {
+  readonly #exchange: HttpExchange;
+  readonly #model: Model;
+  readonly #context: ProtocolContext;
+  #request: InferenceRequest | null = null;
+
+  constructor(exchange: HttpExchange, model: Model, context: ProtocolContext) {
+    this.#exchange = exchange;
+    this.#model = model;
+    this.#context = context;
+  }
+
+  start(request: InferenceRequest, door: InferenceDoor): void {
+    this.#request = request;
+    this.#exchange.abortListener = this;
+    door.infer(request, this.#model);
+  }
+
+  onResponse(request: InferenceRequest, response: InferenceResponse): void {
+    if (this.#exchange.isAborted) return;
+    try {
+      respondInference(this.#exchange, request, response, this.#model.signature);
+    } catch (error) {
+      // An output that this encoding cannot carry (BYTES that are no text, in JSON) is this caller's answer and nobody else's.
+      this.#context.reportFault(error);
+      respondError(this.#exchange, InferenceError.from(error));
+    }
+  }
+
+  onError(_request: InferenceRequest, error: InferenceError): void {
+    this.#context.reportFault(error);
+    respondError(this.#exchange, error);
+  }
+
+  onExchangeAborted(): void {
+    this.#request?.cancel();
+  }
+}

@@ -1,0 +1,248 @@
+import { InferenceError } from '../proto/inference-error.ts';
+import { Admission } from './data-plane/admission.ts';
+import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
+import { HostPool } from './execution/host-pool.ts';
+import { systemClock } from './inference/clock.ts';
+import { servedShape } from './inference/model-signature.ts';
+import type { Logger } from './log.ts';
+import { MetricsRegistry } from './metrics/metrics.ts';
+import type { ServerOptions } from './options.ts';
+import { protocolRoutes } from './protocols/index.ts';
+import { httpErrorBody } from './protocols/oip-rest/status.ts';
+import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
+import type { ProtocolContext } from './protocols/protocol.ts';
+import { ModelLoader } from './repository/model-loader.ts';
+import { ModelRepository } from './repository/model-repository.ts';
+import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
+import { chooseHttpEngine } from './transports/choose-http-engine.ts';
+import type { HttpTransport, HttpTransportOptions } from './transports/http-exchange.ts';
+import { readVersion } from './version.ts';
+
+export interface RunningServer {
+  readonly urls: ServerUrls;
+  /** Takes nothing new and finishes what was accepted. Resolves to false when that took longer than `--exit-timeout-secs` and was cut off. */
+  drain(): Promise<boolean>;
+  /** Cuts off what a drain still waits for. */
+  hurry(): void;
+}
+
+/**
+ * Wires the parts, opens the ports, loads the models. Ports first: a taken one is found out in milliseconds, and `/v2/health/live` answers while models
+ * load; inference answers 503 until a model is READY.
+ *
+ * @throws Error with one line for a person: port taken, certificate unreadable, repository unreadable, a model failed under `--exit-on-error`.
+ */
+export async function startServer(options: ServerOptions, log: Logger, progress: StartUpProgress): Promise<RunningServer> {
+  const version = readVersion();
+  log.info({ version, node: process.version, pid: process.pid }, 'starting');
+  const metrics = new MetricsRegistry({
+    config: options.metricsConfig,
+    intervalMs: options.metricsIntervalMs,
+    cpuMetrics: options.allowCpuMetrics,
+    serverVersion: version,
+  });
+  const clock = systemClock;
+  const onFault = (error: unknown): void => log.error({ err: error }, 'a fault in the server; the request was failed');
+  const pool = new HostPool({
+    kind: options.executionHost,
+    executionTimeoutMs: options.executionTimeoutMs,
+    loadTimeoutMs: options.loadTimeoutMs,
+    maxHostMemoryBytes: options.hostMemoryBytes,
+    tensorMemoryBytes: options.tensorMemoryBytes,
+    backendSettings: backendSettings(options),
+    log,
+  });
+  const loader = new ModelLoader({
+    pool,
+    metrics,
+    clock,
+    maxQueueSize: options.maxQueueSize,
+    defaultMaxBatchSize: options.defaultMaxBatchSize,
+    disableAutoComplete: options.disableAutoCompleteConfig,
+    onFault,
+  });
+  const repository = new ModelRepository({
+    directories: options.modelRepository,
+    modelFile: options.modelFile,
+    loader,
+    warn: (model, message) => log.warn({ model }, message),
+    onFault,
+  });
+  const admission = new Admission(options.maxInflightRequests, options.httpMaxBufferedBytes);
+  const door = new InferenceDoor(repository, admission, clock, log.isLevelEnabled('debug') ? requestLog(log) : null);
+
+  let isLoaded = false;
+  let isDraining = false;
+  const context: ProtocolContext = {
+    door,
+    repository,
+    serverName: options.id,
+    serverVersion: version,
+    isReady: () => isLoaded && !isDraining && (!options.strictReadiness || repository.isReady),
+    isLive: () => !isDraining,
+    reportFault: (error) => {
+      if (!(error instanceof InferenceError) || error.code === 'INTERNAL') onFault(error);
+    },
+  };
+
+  const transports: HttpTransport[] = [];
+  const closeAll = async (): Promise<void> => {
+    await Promise.all(transports.map((transport) => transport.close()));
+    await pool.stop();
+    await metrics.close();
+  };
+  try {
+    const http = options.allowHttp ? await openHttp(options, log, context) : null;
+    if (http !== null) transports.push(http);
+    const page = options.allowMetrics ? await openMetrics(options, context, metrics) : null;
+    if (page !== null) transports.push(page);
+    const scheme = options.httpTlsCert === null ? 'http' : 'https';
+    const urls: ServerUrls = {
+      http: http === null ? null : `${scheme}://${hostForUrl(options.httpAddress)}:${http.port}`,
+      grpc: null,
+      metrics: page === null ? null : `http://${hostForUrl(options.metricsAddress)}:${page.port}/metrics`,
+    };
+    // The hosts load models meanwhile; the first scrape would wait for it otherwise.
+    if (options.allowMetrics) await metrics.preload();
+    await repository.loadAll({
+      started: (total) => progress.modelsFound(total),
+      loading: (name, modelVersion) => progress.modelLoading(name, String(modelVersion)),
+      loaded: (name, modelVersion, error) => {
+        if (error !== null) log.error({ model: name, version: modelVersion, reason: error.message }, 'model is UNAVAILABLE');
+        progress.modelEnded(name, String(modelVersion), error === null ? 'READY' : 'UNAVAILABLE', error?.message ?? '');
+      },
+    });
+    pool.putInService();
+    isLoaded = true;
+    const failed = repository.index(false).filter((entry) => entry.state !== 'READY');
+    if (failed.length > 0 && options.exitOnError) {
+      throw new Error(`${failed.length} model(s) failed to load (--exit-on-error): ${failed.map((entry) => entry.name).join(', ')}`);
+    }
+    progress.serving(modelTable(repository, options), urls);
+
+    const drained = once(async () => {
+      isDraining = true;
+      admission.drain();
+      // The metrics page stays until the end, so that the last counts can still be scraped.
+      await http?.drain();
+      await repository.stop();
+      await closeAll();
+    });
+    let hurried = (): void => {};
+    const cutOff = new Promise<false>((resolve) => {
+      hurried = () => resolve(false);
+    });
+    return {
+      urls,
+      hurry: () => hurried(),
+      drain: async () => {
+        const limit = setTimeout(hurried, options.exitTimeoutSecs * 1000);
+        const isComplete = await Promise.race([drained().then(() => true), cutOff]);
+        clearTimeout(limit);
+        if (!isComplete) await closeAll();
+        return isComplete;
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function openHttp(options: ServerOptions, log: Logger, context: ProtocolContext): Promise<HttpTransport> {
+  const { httpTlsCert: certFile, httpTlsKey: keyFile, httpTlsCa: caFile } = options;
+  const tls = certFile === null || keyFile === null ? null : { certFile, keyFile, caFile };
+  const { start, sentence } = await chooseHttpEngine(options.httpEngine, tls);
+  log.info(sentence);
+  return start({
+    ...transportLimits(options, context),
+    host: options.httpAddress,
+    port: options.httpPort,
+    routes: protocolRoutes(context),
+    tls,
+  });
+}
+
+/** node:http for the metrics page whatever serves the models: a scrape every few seconds needs no engine of its own. */
+async function openMetrics(options: ServerOptions, context: ProtocolContext, metrics: MetricsRegistry): Promise<HttpTransport> {
+  const { start } = await chooseHttpEngine('node', null);
+  return start({
+    ...transportLimits(options, context),
+    host: options.metricsAddress,
+    port: options.metricsPort,
+    routes: prometheusRoutes(metrics, context.reportFault),
+    tls: null,
+  });
+}
+
+function transportLimits(options: ServerOptions, context: ProtocolContext): Omit<HttpTransportOptions, 'host' | 'port' | 'routes' | 'tls'> {
+  return {
+    errorBody: httpErrorBody,
+    maxBodyBytes: options.httpMaxInputSize,
+    maxBufferedBodyBytes: options.httpMaxBufferedBytes,
+    maxHeaderBytes: options.httpMaxHeaderBytes,
+    maxConnections: options.httpMaxConnections,
+    headersTimeoutMs: options.httpHeaderTimeoutMs,
+    requestTimeoutMs: options.httpRequestTimeoutMs,
+    keepAliveTimeoutMs: options.httpKeepaliveTimeoutMs,
+    onError: context.reportFault,
+  };
+}
+
+/** `--backend-config` by backend. A setting without a backend is for all of them, and there is one. */
+function backendSettings(options: ServerOptions): Record<string, Record<string, string>> {
+  const settings: Record<string, Record<string, string>> = {};
+  for (const { backend, setting, value } of options.backendConfig) {
+    settings[backend === '' ? 'onnxruntime' : backend] ??= {};
+    settings[backend === '' ? 'onnxruntime' : backend]![setting] = value;
+  }
+  return settings;
+}
+
+function hostForUrl(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  return address.includes(':') ? `[${address === '::' ? '::1' : address}]` : address;
+}
+
+function requestLog(log: Logger): RequestLog {
+  return {
+    ended: (request, durationNs, error) => {
+      const line = { model: request.modelName, id: request.id, batch: request.batchSize, durationUs: Math.round(durationNs / 1000) };
+      if (error === null) log.debug(line, 'inference');
+      else log.debug({ ...line, code: error.code, error: error.message }, 'inference failed');
+    },
+  };
+}
+
+function modelTable(repository: ModelRepository, options: ServerOptions): ModelTableRow[] {
+  return repository.index(false).map((entry) => {
+    const model = repository.readyModels().find((one) => one.name === entry.name && one.version === entry.version);
+    const base = { name: entry.name, version: entry.version ?? '-', state: entry.state ?? 'UNAVAILABLE', reason: entry.reason ?? '' };
+    if (model === undefined) return { ...base, backend: '-', host: '-', maxBatchSize: 0, inputs: '', outputs: '' };
+    const { signature } = model;
+    const summary = (spec: { name: string; datatype: string; dims: readonly number[] }): TensorSummary => ({
+      name: spec.name,
+      datatype: spec.datatype,
+      shape: servedShape(signature, spec.dims),
+    });
+    const inputs = signature.inputs.map(summary);
+    return {
+      ...base,
+      backend: model.config.backend,
+      host: `${model.instanceCount} ${options.executionHost}`,
+      maxBatchSize: signature.maxBatchSize,
+      inputs: describeTensors(inputs),
+      outputs: describeTensors(signature.outputs.map(summary)),
+      exampleInputs: inputs,
+    };
+  });
+}
+
+/** A function that runs once; later calls get the same promise. */
+function once(run: () => Promise<void>): () => Promise<void> {
+  let promise: Promise<void> | null = null;
+  return () => {
+    promise ??= run();
+    return promise;
+  };
+}

@@ -1,0 +1,144 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { createLogger } from './log.ts';
+import {
+  createStartUpReport,
+  describeTensors,
+  exampleRequest,
+  type ModelTableRow,
+  modelTable,
+  type ServerUrls,
+} from './start-up-report.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'nereid-report-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const digits: ModelTableRow = {
+  name: 'digits',
+  version: '1',
+  state: 'READY',
+  reason: '',
+  backend: 'onnxruntime',
+  host: '1 process',
+  maxBatchSize: 32,
+  inputs: describeTensors([{ name: 'x', datatype: 'FP32', shape: [-1, 4] }]),
+  outputs: describeTensors([{ name: 'label', datatype: 'INT64', shape: [-1] }]),
+  exampleInputs: [{ name: 'x', datatype: 'FP32', shape: [-1, 4] }],
+};
+const broken: ModelTableRow = {
+  ...digits,
+  name: 'a-broken-model',
+  state: 'UNAVAILABLE',
+  reason: 'Invalid argument: no such\nfile',
+  inputs: '',
+  outputs: '',
+};
+const urls: ServerUrls = { http: 'http://127.0.0.1:8000', grpc: null, metrics: 'http://127.0.0.1:8002/metrics' };
+
+function report(isTerminal: boolean, isTable = true): { output: string; log: Record<string, unknown>[] } {
+  const destination = join(folder, `${isTerminal}-${isTable}.log`);
+  let output = '';
+  const progress = createStartUpReport({
+    log: createLogger({ level: 'info', format: 'json', destination }),
+    output: {
+      write: (text) => {
+        output += text;
+      },
+    },
+    isTerminal,
+    isTable,
+  });
+  progress.modelsFound(2);
+  progress.modelLoading('digits', '1');
+  progress.modelLoading('a-broken-model', '1');
+  progress.modelEnded('a-broken-model', '1', 'UNAVAILABLE', broken.reason);
+  progress.modelEnded('digits', '1', 'READY', '');
+  progress.serving([digits, broken], urls);
+  const lines = readFileSync(destination, 'utf8').trimEnd().split('\n');
+  return { output, log: lines.map((line) => JSON.parse(line) as Record<string, unknown>) };
+}
+
+test('the table is aligned; a reason stands where the tensors would', () => {
+  expect(modelTable([digits, broken], false)).toBe(
+    [
+      'model           version  state        backend      host       max batch  inputs -> outputs',
+      'digits          1        READY        onnxruntime  1 process  32         x FP32[-1,4] -> label INT64[-1]',
+      'a-broken-model  1        UNAVAILABLE  onnxruntime                        Invalid argument: no such\\x0afile',
+      '',
+    ].join('\n'),
+  );
+  expect(modelTable([], false)).toBe('no models\n');
+  expect(modelTable([digits, broken], true)).toContain('\u001b[32mREADY');
+});
+
+test('a table of thousands ends in how many more there are', () => {
+  const lines = modelTable(new Array<ModelTableRow>(1_000).fill(digits), false).trimEnd().split('\n');
+  expect(lines).toHaveLength(102);
+  expect(lines.at(-1)).toBe('and 900 more');
+});
+
+describe('the report', () => {
+  test('outside a terminal: log lines, then the table and the addresses, no control characters', () => {
+    const { output, log } = report(false);
+    expect(log.map((record) => [record['level'], record['msg'], record['model']])).toEqual([
+      ['info', 'model loaded', 'digits'],
+      ['info', 'serving 1 of 2 models', undefined],
+    ]);
+    expect(output).not.toContain('\u001b');
+    expect(output).toContain('HTTP     http://127.0.0.1:8000/v2\nmetrics  http://127.0.0.1:8002/metrics\n');
+    expect(output).toContain('try:\n  curl -s http://127.0.0.1:8000/v2/models/digits/infer -d ');
+  });
+
+  test('on a terminal: one line that is written over while models load', () => {
+    const { output, log } = report(true);
+    expect(output).toContain('\r\u001b[Kloading 1/2 digits 1');
+    expect(output).toContain('\r\u001b[Kloading 2/2 digits 1');
+    expect(output).toContain(`\r\u001b[K\n${modelTable([digits, broken], true)}`);
+    expect(log.map((record) => record['msg'])).toEqual(['serving 1 of 2 models']);
+  });
+
+  test('without a table nothing but log lines is written', () => {
+    const { output, log } = report(false, false);
+    expect(output).toBe('');
+    expect(log.at(-1)).toMatchObject({ models: 2, ready: 1, http: 'http://127.0.0.1:8000' });
+  });
+});
+
+describe('the example request', () => {
+  /** The words that a shell makes of a command line. */
+  const words = (line: string): string[] =>
+    execFileSync('sh', ['-c', `printf '%s\\0' ${line}`], { encoding: 'utf8' })
+      .split('\0')
+      .slice(0, -1);
+
+  test('is an inference of zeros that a shell passes on whole', () => {
+    const name = "it's a model/../$HOME";
+    const inputs = [
+      { name: "i'n", datatype: 'FP32', shape: [-1, 2] },
+      { name: 't', datatype: 'BYTES', shape: [1] },
+      { name: 'b', datatype: 'BOOL', shape: [] },
+    ];
+    const [curl, silent, url, flag, body] = words(exampleRequest(urls.http!, { ...digits, name, exampleInputs: inputs }));
+    expect([curl, silent, flag]).toEqual(['curl', '-s', '-d']);
+    expect(url).toBe(`http://127.0.0.1:8000/v2/models/${encodeURIComponent(name)}/infer`);
+    expect(JSON.parse(body!)).toEqual({
+      inputs: [
+        { name: "i'n", datatype: 'FP32', shape: [1, 2], data: [0, 0] },
+        { name: 't', datatype: 'BYTES', shape: [1], data: ['text'] },
+        { name: 'b', datatype: 'BOOL', shape: [], data: [false] },
+      ],
+    });
+  });
+
+  test('asks for the metadata where the inputs are large or not known', () => {
+    const { exampleInputs, ...unknown } = digits;
+    const large = [{ name: 'image', datatype: 'FP32', shape: [-1, 3, 224, 224] }];
+    for (const model of [unknown, { ...digits, exampleInputs: large }]) {
+      expect(exampleRequest(urls.http!, model)).toBe('curl -s http://127.0.0.1:8000/v2/models/digits');
+    }
+    expect(exampleInputs).toHaveLength(1);
+  });
+});

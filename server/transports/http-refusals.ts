@@ -1,0 +1,48 @@
+/** The texts of refusals that happen before a route is reached, one place for both engines. The protocol puts them into its error body. */
+
+/** A refusal's path is quoted at most this far. */
+const MAX_QUOTED_CHARS = 200;
+
+export const AMBIGUOUS_LENGTH =
+  'the length of the request body is ambiguous: send one Content-Length of digits, or Transfer-Encoding: chunked, never both';
+export const UNSUPPORTED_TRANSFER_CODING = "Transfer-Encoding must be 'chunked'; no other transfer coding is supported";
+export const DUPLICATE_HOST = 'Host was sent more than once';
+export const INVALID_PATH = 'the path is not valid: it must start with a slash and be percent-encoded UTF-8';
+export const PATH_TOO_LONG = 'the path is too long';
+export const HEADERS_TOO_LARGE = 'the request headers are over the limit; send fewer or shorter ones';
+export const TOO_MANY_CHUNKS = 'the request body came in too many chunks; send larger chunks or a Content-Length';
+export const EMPTY_COMPRESSED_BODY = 'Content-Encoding was given but the body is empty';
+export const CORRUPT_COMPRESSED_BODY = 'the body is not a complete stream of the Content-Encoding it was sent with';
+export const REQUEST_TIMEOUT = 'the request did not arrive completely within the time limit';
+export const BODIES_BUSY = 'the server holds as many request body bytes as it may; try again later';
+export const TOO_MANY_REQUESTS_OPEN = 'the server has as many requests open as it may; try again later';
+export const DRAINING = 'the server is shutting down and takes no new requests';
+export const MALFORMED_REQUEST = 'the request is not valid HTTP/1.1';
+export const INTERNAL_FAULT = 'internal error; the server log has the details';
+
+export function pathNotFound(path: string): string {
+  return `nothing is served at ${path.length > MAX_QUOTED_CHARS ? `${path.slice(0, MAX_QUOTED_CHARS)}...` : path}`;
+}
+
+export function methodNotAllowed(method: string, allow: string): string {
+  return `${method.slice(0, 20)} is not served at this path; it takes ${allow}`;
+}
+
+export function expectationFailed(expectation: string): string {
+  return `the expectation '${expectation.slice(0, 100)}' is not supported; only 100-continue is`;
+}
+
+export function unsupportedContentCoding(coding: string): string {
+  return `the content coding '${coding.slice(0, 100)}' is not supported here; send gzip, deflate or identity`;
+}
+
+export function contentCodingNotAllowed(coding: string): string {
+  return `this path takes no compressed body, but Content-Encoding was '${coding.slice(0, 100)}'; send it as it is`;
+}
+
+/** `gotBytes` is -1 when the body was cut off while it came in. */
+export function bodyTooLarge(gotBytes: number, limitBytes: number): string {
+  return gotBytes < 0
+    ? `the request body is over the limit of ${limitBytes} bytes`
+    : `the request body of ${gotBytes} bytes is over the limit of ${limitBytes} bytes`;
+}

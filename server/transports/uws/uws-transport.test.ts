@@ -1,0 +1,16 @@
+import { describe, it } from 'vitest';
+import { httpTransportCase } from '../http-transport.case.ts';
+import { httpTransportAbuseCase } from '../http-transport-abuse.case.ts';
+import { loadUws } from './uws-module.ts';
+import { startUwsTransport } from './uws-transport.ts';
+
+const loaded = await loadUws();
+
+if ('module' in loaded) {
+  httpTransportCase('uws', (options) => startUwsTransport(loaded.module, options));
+  httpTransportAbuseCase('uws', (options) => startUwsTransport(loaded.module, options));
+} else {
+  describe.skip(`uws: HTTP transport (skipped: ${loaded.reason})`, () => {
+    it('needs a build of uWebSockets.js that loads', () => {});
+  });
+}
