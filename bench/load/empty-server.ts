@@ -11,7 +11,12 @@ const answer = Buffer.from(
     id: '1',
     model_name: 'simple',
     model_version: '1',
-    outputs: ['OUTPUT0', 'OUTPUT1'].map((name) => ({ name, datatype: 'INT32', shape: [1, 16], data: Array.from({ length: 16 }, (_, i) => i) })),
+    outputs: ['OUTPUT0', 'OUTPUT1'].map((name) => ({
+      name,
+      datatype: 'INT32',
+      shape: [1, 16],
+      data: Array.from({ length: 16 }, (_, i) => i),
+    })),
   }),
 );
 const headers = ['content-type', 'application/json'];

@@ -69,7 +69,9 @@ export class PingPong {
 
 /** A whole HTTP/1.1 request as bytes. */
 export function postRequest(path: string, headers: Readonly<Record<string, string>>, body: Uint8Array): Buffer {
-  const lines = Object.entries({ host: '127.0.0.1', ...headers, 'content-length': String(body.length) }).map(([name, value]) => `${name}: ${value}`);
+  const lines = Object.entries({ host: '127.0.0.1', ...headers, 'content-length': String(body.length) }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
   return Buffer.concat([Buffer.from(`POST ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`), body]);
 }
 

@@ -134,7 +134,11 @@ async function serve(host: 'process' | 'inline'): Promise<BenchServer> {
 }
 
 const engine = (await chooseHttpEngine('auto', null)).engine;
-const empty = await startServer('bench/load/empty-server.js', (port) => [engine, String(port)], (port) => isUp(port, simpleJson));
+const empty = await startServer(
+  'bench/load/empty-server.js',
+  (port) => [engine, String(port)],
+  (port) => isUp(port, simpleJson),
+);
 const hosted = await serve('process');
 const idleMiB = residentMiB(hosted.pid);
 const inline = await serve('inline');
@@ -214,4 +218,5 @@ atLeast('digits binary c=64 / raw onnxruntime batch 1', ratio('digits binary, c=
 atMost('start to first answer, ms', hosted.startMs, 1000);
 atMost('gateway memory before load, MiB', idleMiB, 120);
 console.log(`\n${'goal'.padEnd(52)}  measured   wanted`);
-for (const { what, value, goal, isMet } of goals) console.log(`${what.padEnd(52)} ${number(value, 2)}   ${goal.padEnd(8)} ${isMet ? 'met' : 'NOT MET'}`);
+for (const { what, value, goal, isMet } of goals)
+  console.log(`${what.padEnd(52)} ${number(value, 2)}   ${goal.padEnd(8)} ${isMet ? 'met' : 'NOT MET'}`);

@@ -10,10 +10,10 @@ import { Bench } from 'tinybench';
 import type { ModelInstance, OutputSink } from '../../backends/api/backend.ts';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { createBackend } from '../../backends/onnxruntime/index.ts';
-import { addSub, identity, mlp } from '../models/test-models.ts';
 import { encodeBytes } from '../../proto/bytes.ts';
 import type { Datatype } from '../../proto/datatype.ts';
 import type { Tensor } from '../../proto/tensor.ts';
+import { addSub, identity, mlp } from '../models/test-models.ts';
 
 /** Hands out the same memory in every run, as the slots of a ring do. */
 class SlotSink implements OutputSink {

@@ -62,7 +62,10 @@ describe.each(engines)('the example repository over %s', (engine) => {
     const binary = (name: string): object => ({ name, datatype: 'INT32', shape: [1, 16], parameters: { binary_data_size: 64 } });
     const all = await server.post(
       simple,
-      ...binaryBody({ inputs: [binary('INPUT0'), binary('INPUT1')], parameters: { binary_data_output: true } }, [tensor(ramp), tensor(ones)]),
+      ...binaryBody({ inputs: [binary('INPUT0'), binary('INPUT1')], parameters: { binary_data_output: true } }, [
+        tensor(ramp),
+        tensor(ones),
+      ]),
     );
     expect(all.headers.get('content-type')).toBe('application/octet-stream');
     const headerLength = Number(all.headers.get('inference-header-content-length'));
@@ -73,7 +76,10 @@ describe.each(engines)('the example repository over %s', (engine) => {
     const mixed = await server.post(
       simple,
       ...binaryBody(
-        { inputs: [binary('INPUT0'), int32Input('INPUT1', ones)], outputs: [{ name: 'OUTPUT1' }, { name: 'OUTPUT0', parameters: { binary_data: true } }] },
+        {
+          inputs: [binary('INPUT0'), int32Input('INPUT1', ones)],
+          outputs: [{ name: 'OUTPUT1' }, { name: 'OUTPUT0', parameters: { binary_data: true } }],
+        },
         [tensor(ramp)],
       ),
     );
@@ -152,7 +158,10 @@ describe.each(engines)('the example repository over %s', (engine) => {
 
   it('classifies with labels', async () => {
     const digit = JSON.parse(readFileSync(new URL('../../bench/models/requests/digit.json', import.meta.url), 'utf8'));
-    const { json } = await server.post('/v2/models/digits/infer', { ...digit, outputs: [{ name: 'probabilities', parameters: { classification: 2 } }] });
+    const { json } = await server.post('/v2/models/digits/infer', {
+      ...digit,
+      outputs: [{ name: 'probabilities', parameters: { classification: 2 } }],
+    });
     const classes = output(json, 'probabilities');
     expect([classes.datatype, classes.shape]).toEqual(['BYTES', [1, 2]]);
     expect(classes.data[0]).toMatch(/^[0-9.]+:3:three$/);
@@ -178,7 +187,10 @@ describe.each(engines)('the example repository over %s', (engine) => {
   });
 
   it('tells who it is, what it serves, and how it is', async () => {
-    expect((await server.get('/v2')).json).toMatchObject({ name: 'nereid', extensions: expect.arrayContaining(['binary_tensor_data', 'statistics']) });
+    expect((await server.get('/v2')).json).toMatchObject({
+      name: 'nereid',
+      extensions: expect.arrayContaining(['binary_tensor_data', 'statistics']),
+    });
     expect((await server.get('/v2/models/digits')).json).toEqual({
       name: 'digits',
       versions: ['1'],
@@ -218,18 +230,53 @@ describe.each(engines)('the example repository over %s', (engine) => {
     ['one input', simple, { inputs: [input0] }, {}, 400, 'expected 2 inputs but got 1'],
     ['no inputs member', simple, {}, {}, 400, 'inputs'],
     ['unknown output', simple, { inputs: simpleInputs, outputs: [{ name: 'DUMMY' }] }, {}, 400, "unexpected inference output 'DUMMY'"],
-    ['wrong datatype', simple, { inputs: [{ ...input0, datatype: 'FP32' }, simpleInputs[1]] }, {}, 400, "data-type is 'FP32', but model 'simple' expects 'INT32'"],
+    [
+      'wrong datatype',
+      simple,
+      { inputs: [{ ...input0, datatype: 'FP32' }, simpleInputs[1]] },
+      {},
+      400,
+      "data-type is 'FP32', but model 'simple' expects 'INT32'",
+    ],
     ['unknown datatype', simple, { inputs: [{ ...input0, datatype: 'INT33' }, simpleInputs[1]] }, {}, 400, 'INT33'],
-    ['wrong shape', simple, { inputs: [{ ...input0, shape: [1, 8], data: ones.slice(8) }, simpleInputs[1]] }, {}, 400, 'Expected [-1,16], got [1,8]'],
+    [
+      'wrong shape',
+      simple,
+      { inputs: [{ ...input0, shape: [1, 8], data: ones.slice(8) }, simpleInputs[1]] },
+      {},
+      400,
+      'Expected [-1,16], got [1,8]',
+    ],
     ['negative dimension', simple, { inputs: [{ ...input0, shape: [-1, 16] }, simpleInputs[1]] }, {}, 400, 'shape'],
     ['too few values', simple, { inputs: [{ ...input0, data: [1] }, simpleInputs[1]] }, {}, 400, 'INPUT0'],
-    ['a value that does not fit', simple, { inputs: [{ ...input0, data: [...ones.slice(1), 2 ** 31] }, simpleInputs[1]] }, {}, 400, '2147483648'],
+    [
+      'a value that does not fit',
+      simple,
+      { inputs: [{ ...input0, data: [...ones.slice(1), 2 ** 31] }, simpleInputs[1]] },
+      {},
+      400,
+      '2147483648',
+    ],
     ['a string for a number', simple, { inputs: [{ ...input0, data: [...ones.slice(1), 'x'] }, simpleInputs[1]] }, {}, 400, 'INPUT0'],
-    ['a batch too large', simple, { inputs: [int32Input('INPUT0', Array(144).fill(1), 9), int32Input('INPUT1', Array(144).fill(1), 9)] }, {}, 400, 'must be <= 8'],
+    [
+      'a batch too large',
+      simple,
+      { inputs: [int32Input('INPUT0', Array(144).fill(1), 9), int32Input('INPUT1', Array(144).fill(1), 9)] },
+      {},
+      400,
+      'must be <= 8',
+    ],
     ['no JSON', simple, '{"inputs":[', {}, 400, /.+/],
     ['a deep document', simple, `{"inputs":${'['.repeat(100_000)}`, {}, 400, /.+/],
     ['a header length past the body', simple, '{}', { 'inference-header-content-length': '99' }, 400, 'Inference-Header-Content-Length'],
-    ['a header length that is no number', simple, '{}', { 'inference-header-content-length': '0x10' }, 400, 'Inference-Header-Content-Length'],
+    [
+      'a header length that is no number',
+      simple,
+      '{}',
+      { 'inference-header-content-length': '0x10' },
+      400,
+      'Inference-Header-Content-Length',
+    ],
     ['a reserved parameter', simple, { inputs: simpleInputs, parameters: { triton_x: 1 } }, {}, 400, 'triton_x'],
     ['an unknown content coding', simple, '{}', { 'content-encoding': 'br' }, 415, 'br'],
     ['a broken gzip', simple, 'no gzip', { 'content-encoding': 'gzip' }, 400, /.+/],
@@ -238,7 +285,10 @@ describe.each(engines)('the example repository over %s', (engine) => {
   ];
   it.each(bad)('refuses %s and goes on', async (_what, path, body, headers, status, message) => {
     const answer = await server.post(path, body, headers);
-    expect([answer.status, answer.json?.error]).toEqual([status, typeof message === 'string' ? expect.stringContaining(message) : expect.stringMatching(message)]);
+    expect([answer.status, answer.json?.error]).toEqual([
+      status,
+      typeof message === 'string' ? expect.stringContaining(message) : expect.stringMatching(message),
+    ]);
     expect((await server.post(simple, { inputs: simpleInputs })).status).toBe(200);
   });
 

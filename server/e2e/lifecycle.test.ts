@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { addSub, endlessLoop, failAtRun, heavyOnRequest, identity, memoryBomb, scalarIdentity } from '../../bench/models/test-models.ts';
-import { type Datatype, DATATYPES } from '../../proto/datatype.ts';
+import { DATATYPES, type Datatype } from '../../proto/datatype.ts';
 import { exampleRepository, isAlive, makeRepository, ServerProcess, until } from './serve.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -32,7 +32,8 @@ describe('a repository with broken models', () => {
       'misspelt/1/model.onnx': good,
       'refused/config.pbtxt': 'sequence_batching { }',
       'refused/1/model.onnx': good,
-      'mismatch/config.yaml': 'input: [{ name: INPUT9, data_type: TYPE_FP32, dims: [4] }]\noutput: [{ name: OUTPUT0, data_type: TYPE_FP32, dims: [4] }]',
+      'mismatch/config.yaml':
+        'input: [{ name: INPUT9, data_type: TYPE_FP32, dims: [4] }]\noutput: [{ name: OUTPUT0, data_type: TYPE_FP32, dims: [4] }]',
       'mismatch/1/model.onnx': good,
       'versionless/config.pbtxt': 'backend: "onnxruntime"',
       'elsewhere/config.pbtxt': 'backend: "tensorrt"',
@@ -112,7 +113,9 @@ describe('every datatype', () => {
       const { json } = await server.post('/v2/models/scalar/infer', { inputs: [{ name: 'INPUT0', datatype: 'FP32', shape, data: [2.5] }] });
       expect(json.outputs[0].data).toEqual([2.5]);
     }
-    const none = await server.post('/v2/models/id_FP32/infer', { inputs: [{ name: 'INPUT0', datatype: 'FP32', shape: [0, 16], data: [] }] });
+    const none = await server.post('/v2/models/id_FP32/infer', {
+      inputs: [{ name: 'INPUT0', datatype: 'FP32', shape: [0, 16], data: [] }],
+    });
     expect([none.status, none.json.outputs[0].shape, none.json.outputs[0].data]).toEqual([200, [0, 16], []]);
   });
 });
@@ -177,7 +180,12 @@ describe('ends', () => {
     const metadata = (await server.get('/v2/models/slow')).json;
     const inputs = metadata.inputs.map((input: { name: string; datatype: string; shape: number[] }) => {
       const shape = input.shape.map((dim) => (dim === -1 ? 1 : dim));
-      return { name: input.name, datatype: input.datatype, shape, data: Array(shape.reduce((a, b) => a * b, 1)).fill(input.datatype === 'INT64' ? 4000 : 1) };
+      return {
+        name: input.name,
+        datatype: input.datatype,
+        shape,
+        data: Array(shape.reduce((a, b) => a * b, 1)).fill(input.datatype === 'INT64' ? 4000 : 1),
+      };
     });
     const hosts = server.hosts();
     expect(hosts.length).toBeGreaterThan(0);

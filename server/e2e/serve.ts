@@ -42,7 +42,9 @@ export class ServerProcess {
   /** Runs the command and does not wait for it to serve. */
   static run(args: readonly string[], env: NodeJS.ProcessEnv = {}): ServerProcess {
     if (!existsSync(entry)) throw new Error('dist/ is missing: run npm run build first');
-    return new ServerProcess(spawn(process.execPath, [entry, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } }));
+    return new ServerProcess(
+      spawn(process.execPath, [entry, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } }),
+    );
   }
 
   /** Serves on free ports and waits until every model has ended loading. */

@@ -1,9 +1,9 @@
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import type { Model } from './model.ts';
-import type { ModelLoader } from './model-loader.ts';
 import { describeModelFile, listModelDirectories, type ModelDescription, readModelDirectory } from './model-directory.ts';
 import { failureReason, type ModelState, ModelVersion } from './model-lifecycle.ts';
+import type { ModelLoader } from './model-loader.ts';
 
 /** One line of the repository index (reference section 1.7). */
 export interface ModelIndexEntry {

@@ -131,7 +131,9 @@ function modelReady(exchange: HttpExchange, context: ProtocolContext): void {
 function modelStatistics(exchange: HttpExchange, context: ProtocolContext): void {
   const [name, version] = exchange.params;
   // Unknown names are INVALID_ARGUMENT here, unlike everywhere else (reference section 11, rows 5 and 6).
-  const models = context.repository.readyModels().filter((model) => model.name === name && (version === undefined || model.version === version));
+  const models = context.repository
+    .readyModels()
+    .filter((model) => model.name === name && (version === undefined || model.version === version));
   if (models.length === 0) {
     throw invalidArgument(
       version === undefined
@@ -184,7 +186,9 @@ function repositoryIndex(exchange: HttpExchange, context: ProtocolContext): void
     const body = parseSmallJson(exchange.body);
     const ready = (body as { ready?: unknown }).ready;
     if (ready !== undefined && typeof ready !== 'boolean') {
-      throw invalidArgument(`Invalid value for 'ready': expected a boolean, got ${ready === null ? 'null' : Array.isArray(ready) ? 'an array' : `a ${typeof ready}`}`);
+      throw invalidArgument(
+        `Invalid value for 'ready': expected a boolean, got ${ready === null ? 'null' : Array.isArray(ready) ? 'an array' : `a ${typeof ready}`}`,
+      );
     }
     readyOnly = ready === true;
   }
@@ -205,7 +209,9 @@ function parseSmallJson(body: Uint8Array): object {
     throw invalidArgument(`failed to parse the request JSON buffer: ${(error as Error).message}`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidArgument(`request body: expected a JSON object, got ${Array.isArray(value) ? 'an array' : `a ${value === null ? 'null' : typeof value}`}`);
+    throw invalidArgument(
+      `request body: expected a JSON object, got ${Array.isArray(value) ? 'an array' : `a ${value === null ? 'null' : typeof value}`}`,
+    );
   }
   return value;
 }
