@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FrameReader } from './frame-reader.ts';
-import { controlFrame, FRAME_KIND, type FrameKind, frameHeader, MAX_CONTROL_BYTES, maxPayloadBytes } from './messages.ts';
+import { controlFrame, FRAME_KIND, FrameError, type FrameKind, frameHeader, MAX_CONTROL_BYTES, maxPayloadBytes } from './messages.ts';
 
 interface Frame {
   readonly kind: FrameKind;
@@ -45,7 +45,7 @@ describe('FrameReader', () => {
         try {
           read([bytes]);
         } catch (error) {
-          expect(error).toBeInstanceOf(RangeError);
+          expect(error).toBeInstanceOf(FrameError);
         }
       }),
     );

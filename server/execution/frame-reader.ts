@@ -1,6 +1,6 @@
 /** @hotpath takes the chunks of a host's socket apart into frames; over the socket transport every batch passes here, both ways */
 
-import { FRAME_HEADER_BYTES, maxPayloadBytes } from './messages.ts';
+import { FRAME_HEADER_BYTES, FrameError, maxPayloadBytes } from './messages.ts';
 
 /** `payload` has an ArrayBuffer of its own and belongs to the receiver. */
 export type FrameHandler = (kind: number, payload: Buffer) => void;
@@ -24,7 +24,7 @@ export class FrameReader {
     return this.#headerFilled > 0;
   }
 
-  /** Throws RangeError when the bytes are not frames: the connection has lost its place and must end. */
+  /** Throws FrameError when the bytes are not frames: the connection has lost its place and must end. */
   push(chunk: Uint8Array): void {
     let at = 0;
     while (at < chunk.length) {
@@ -57,8 +57,8 @@ export class FrameReader {
     const kind = this.#header[4]!;
     const length = this.#header.readUInt32LE(0) - 1;
     const max = maxPayloadBytes(kind);
-    if (max < 0) throw new RangeError(`unknown frame kind ${kind}`);
-    if (length < 0 || length > max) throw new RangeError(`a frame of kind ${kind} says ${length} bytes, at most ${max} are allowed`);
+    if (max < 0) throw new FrameError(`unknown frame kind ${kind}`);
+    if (length < 0 || length > max) throw new FrameError(`a frame of kind ${kind} says ${length} bytes, at most ${max} are allowed`);
     return Buffer.allocUnsafeSlow(length);
   }
 }

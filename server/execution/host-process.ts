@@ -41,6 +41,9 @@ try {
   new Worker(new URL('./watch-lifeline.js', import.meta.url), { workerData: HOST_FDS.lifeline });
 }
 
+// Ctrl-C in a terminal, and service managers, signal the whole group. The gateway then finishes what it accepted, and needs its hosts for that.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+
 const control = new Socket({ fd: HOST_FDS.control, readable: true, writable: true });
 const worker = new InstanceWorker();
 const reader = new FrameReader(onFrame);

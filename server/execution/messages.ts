@@ -72,6 +72,11 @@ export const MAX_CONTROL_BYTES: number = 8 * 1024 * 1024;
 /** Tensor frames are assembled in one piece of memory. */
 export const MAX_TENSOR_FRAME_BYTES: number = 2 ** 31;
 
+/** Bytes that are not frames: whoever reads them has lost its place. */
+export class FrameError extends RangeError {
+  override readonly name = 'FrameError';
+}
+
 /** Longest payload that a kind may have; -1 for a kind that doesn't exist. */
 export function maxPayloadBytes(kind: number): number {
   switch (kind) {

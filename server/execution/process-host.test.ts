@@ -152,6 +152,15 @@ describe.each(TRANSPORTS)('a process host over %s', (transport) => {
     await untilGone(hostPid, 2000);
   });
 
+  it('is not ended by the signals that its gateway gets too', async () => {
+    const host = await start({ transport });
+    const copies = await instance(host, 'identity', identity('FP32'));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(host.pid, signal);
+    for (let i = 0; i < 20; i++) expect((await copies.execute(row)).outputs).toHaveLength(1);
+    await (await host.load(files.spec('after_signals', identity('FP32')))).unload();
+    expect(host.isAlive).toBe(true);
+  });
+
   it('answers after it slept', async () => {
     const host = await start({ transport });
     const copies = await instance(host, 'identity', identity('FP32'));

@@ -16,7 +16,7 @@ import type { HostLink, HostLinkOwner } from './host-link.ts';
 import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
 import { HostRequests, parseControl } from './host-requests.ts';
 import { ProcessInstanceChannel } from './instance-channel.ts';
-import { BOUNDARY_VERSION, controlFrame, FRAME_KIND, type FrameKind, type HelloMessage, HOST_FDS } from './messages.ts';
+import { BOUNDARY_VERSION, controlFrame, FRAME_KIND, FrameError, type FrameKind, type HelloMessage, HOST_FDS } from './messages.ts';
 import { ModelTensors } from './model-tensors.ts';
 import { createSharedMemory, type SharedMemory, sharedMemorySupport } from './shared-memory.ts';
 import { SharedMemoryLink } from './shared-memory-link.ts';
@@ -203,7 +203,7 @@ export class ProcessHost implements ExecutionHost {
       try {
         reader.push(chunk);
       } catch (error) {
-        if (!(error instanceof HostFault || error instanceof RangeError)) throw error;
+        if (!(error instanceof HostFault || error instanceof FrameError)) throw error;
         this.#onFault(error instanceof HostFault ? error.message : `sent what is not a frame: ${error.message}`);
       }
     });
@@ -362,11 +362,12 @@ function spawnHost(entry: string, memory: SharedMemory | null): ChildProcess {
   stdio[HOST_FDS.wake] = memory === null ? 'ignore' : 'pipe';
   stdio[HOST_FDS.lifeline] = 'pipe';
   stdio[HOST_FDS.memory] = memory === null ? 'ignore' : memory.fd;
-  return spawn(process.execPath, ['--enable-source-maps', entry, String(process.pid)], {
-    stdio: stdio as StdioOptions,
-    env,
-    windowsHide: true,
-  });
+  const args = ['--enable-source-maps', entry, String(process.pid)];
+  const child = spawn(process.execPath, args, { stdio: stdio as StdioOptions, env, windowsHide: true });
+  // Out of descriptors, there is a child object without streams, which tells of its failure later.
+  child.on('error', () => {});
+  if (!child.stdio?.[HOST_FDS.control]) throw new Error('the process could not be started: out of file descriptors or memory');
+  return child;
 }
 
 function gib(bytes: number): string {
