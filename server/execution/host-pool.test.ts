@@ -227,6 +227,22 @@ describe('stopping', () => {
     expect(await rejection(Served.load(pool, 'late', identity('FP32')))).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
+  it('unloads a model whose host keeps dying, without waiting for the next one', async () => {
+    const pool = createPool();
+    const served = await Served.load(pool, 'dying', identity('FP32'));
+    for (let death = 0; death < 7; death++) {
+      await vi.waitUntil(() => pool.pids.length === 1 && served.group.aliveCount === 1, { timeout: 10_000, interval: 1 });
+      process.kill(pool.pids[0]!, 'SIGKILL');
+      await vi.waitUntil(() => served.group.aliveCount === 0, { timeout: 5000, interval: 1 });
+    }
+    // The next replacement would come after several seconds.
+    const startMs = performance.now();
+    await served.group.stop();
+    expect(performance.now() - startMs).toBeLessThan(1500);
+    expect(served.failure).toBeNull();
+    expect(pool.pids).toEqual([]);
+  });
+
   it('does not wait for a replacement', async () => {
     const pool = createPool();
     await Served.load(pool, 'replaced', identity('FP32'));

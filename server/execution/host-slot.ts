@@ -103,6 +103,8 @@ export class HostSlot {
     // Outside the queue: a batch in flight may take as long as it may, and a replacement need not wait for it.
     placement.group?.remove(placement.channels);
     await Promise.all(placement.channels.map((channel) => channel.release()));
+    // A replacement that nobody waits for need not be waited for.
+    if (![...this.placements].some((other) => other.isWanted)) this.#cancelBackoff?.();
     await this.#enqueue(async () => {
       this.placements.delete(placement);
       const { loaded } = placement;
@@ -199,7 +201,7 @@ export class HostSlot {
         const failure = InferenceError.from(error);
         this.#log.error({ reason: failure.message }, 'an execution host could not be started');
         if (failedStarts < MAX_FAILED_STARTS) continue;
-        for (const placement of this.placements) placement.group?.fail(failure);
+        for (const { group } of this.placements) if (group?.aliveCount === 0) group.fail(failure);
       }
     }
   }

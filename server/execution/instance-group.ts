@@ -36,6 +36,7 @@ export class InstanceGroup {
   isServing = false;
   #failure: InferenceError | null = null;
   #deathTimes: number[] = [];
+  #isStopping = false;
   #stopped: Promise<void> | null = null;
 
   constructor(init: InstanceGroupInit) {
@@ -57,7 +58,7 @@ export class InstanceGroup {
   }
 
   get isStopped(): boolean {
-    return this.#stopped !== null;
+    return this.#isStopping;
   }
 
   /** The instance with the least in flight that takes a batch now, in turn where several have the same; null when none does. */
@@ -86,6 +87,7 @@ export class InstanceGroup {
 
   /** Finishes what is in flight and releases the instances; the model is unloaded where nobody else needs it. */
   stop(): Promise<void> {
+    this.#isStopping = true;
     this.#stopped ??= this.#onStop();
     return this.#stopped;
   }
@@ -97,7 +99,7 @@ export class InstanceGroup {
 
   /** The pool: instances that came, at first or again. */
   add(channels: readonly InstanceChannel[]): void {
-    if (this.#failure !== null || this.#stopped !== null) return;
+    if (this.#failure !== null || this.#isStopping) return;
     this.#channels.push(...channels);
     this.#onCapacity();
   }
@@ -120,7 +122,7 @@ export class InstanceGroup {
 
   /** The pool: no instance will come any more. */
   fail(error: InferenceError): void {
-    if (this.#failure !== null || this.#stopped !== null) return;
+    if (this.#failure !== null || this.#isStopping) return;
     this.#failure = error;
     this.#channels.length = 0;
     this.#onFailed(error);

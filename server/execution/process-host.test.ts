@@ -141,6 +141,28 @@ describe.each(TRANSPORTS)('a process host over %s', (transport) => {
     expect(memoryMaps()).toBe(0);
   });
 
+  it('may be stopped by who receives an answer', async () => {
+    const host = await start({ transport });
+    const copies = await instance(host, 'identity', identity('FP32'));
+    const inputs = [{ name: 'INPUT0', datatype: 'FP32' as const, shape: [1, 16], byteLength: 64 }];
+    const answered: string[] = [];
+    const stopped = new Promise<void>((resolve) => {
+      for (let i = 0; i < 2; i++) {
+        copies.channel.execute({
+          inputs,
+          writeInput: (_, target) => target.set(row.data),
+          complete: () => {
+            answered.push('answer');
+            void host.stop().then(resolve);
+          },
+          fail: (error) => answered.push(error.code),
+        });
+      }
+    });
+    await stopped;
+    expect(answered).toEqual(['answer', 'UNAVAILABLE']);
+  });
+
   it('goes when its gateway is killed, even from an endless run', async () => {
     const spec = files.spec('endless', endlessLoop());
     const gateway = spawn(process.execPath, [gatewayProcess, spec.modelPath, transport], { stdio: ['ignore', 'pipe', 'inherit'] });

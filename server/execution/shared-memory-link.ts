@@ -167,10 +167,17 @@ export class SharedMemoryLink implements HostLink {
       do {
         Atomics.store(this.#state, GATEWAY_SLEEPS, 0);
         this.#drain();
+        // An answer's receiver may have stopped the host: the memory is gone then.
+        if (this.#isEnded) break;
         if (this.#lookUntilMs === 0) Atomics.store(this.#state, GATEWAY_SLEEPS, 1);
-      } while (this.#drain() > 0);
+      } while (this.#drain() > 0 && !this.#isEnded);
     } catch (error) {
-      if (!(error instanceof HostFault)) throw error;
+      if (!(error instanceof HostFault)) {
+        // A receiver's fault is not to leave the other answers unseen.
+        this.#lookUntilMs = 0;
+        setImmediate(() => this.poll());
+        throw error;
+      }
       this.#owner.onFault(error.message);
     } finally {
       this.#isPolling = false;
