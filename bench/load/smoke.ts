@@ -15,6 +15,7 @@ import { chooseHttpEngine } from '../../server/transports/choose-http-engine.ts'
 import { type BenchServer, cpuSeconds, freePort, residentMiB, startServer } from './child.ts';
 import { median, PingPong, postRequest, quantile } from './http-client.ts';
 
+/** BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a pattern of names) make a run longer, or shorter. */
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 5);
 const seconds = Number(process.env['BENCH_SECONDS'] ?? 2);
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -68,17 +69,11 @@ interface Slice {
 }
 
 async function throughput(server: BenchServer, { path, headers, body }: Body, connections: number): Promise<Slice> {
+  const load = { url: `http://127.0.0.1:${server.port}${path}`, method: 'POST', headers, body, connections } as const;
+  // A short unmeasured part first: caches and compilers.
+  await autocannon({ ...load, duration: 0.5 });
   const cpuBefore = cpuSeconds(server.pid);
-  const result = await autocannon({
-    url: `http://127.0.0.1:${server.port}${path}`,
-    method: 'POST',
-    headers,
-    body,
-    connections,
-    duration: seconds,
-    // A short unmeasured part first: caches, compilers and connections.
-    warmup: { connections, duration: 0.5 },
-  } as autocannon.Options);
+  const result = await autocannon({ ...load, duration: seconds });
   if (result.non2xx > 0 || result.errors > 0) throw new Error(`${path}: ${result.non2xx} bad answers, ${result.errors} errors`);
   const answered = result.requests.total;
   return {
@@ -143,7 +138,10 @@ const hosted = await serve('process');
 const idleMiB = residentMiB(hosted.pid);
 const inline = await serve('inline');
 
-const contenders: Readonly<Record<string, () => Promise<Slice>>> = {
+/** Contenders whose name fits are measured; all of them when it is not given. */
+const only = new RegExp(process.env['BENCH_ONLY'] ?? '');
+
+const all: Readonly<Record<string, () => Promise<Slice>>> = {
   'empty handler, JSON, c=32': () => throughput(empty, simpleJson, 32),
   'simple JSON, c=32': () => throughput(hosted, simpleJson, 32),
   'simple JSON, c=32, inline': () => throughput(inline, simpleJson, 32),
@@ -158,6 +156,7 @@ const contenders: Readonly<Record<string, () => Promise<Slice>>> = {
   'empty handler, JSON, c=1': () => latency(empty, simpleJson),
 };
 
+const contenders = Object.fromEntries(Object.entries(all).filter(([name]) => only.test(name)));
 const slices = new Map<string, Slice[]>(Object.keys(contenders).map((name) => [name, []]));
 try {
   for (let round = 0; round < rounds; round++) {
@@ -181,7 +180,9 @@ function hash(text: string, seed: number): number {
 
 /** Median over the rounds of `of` of one contender to another. */
 function ratio(a: string, b: string, of: (slice: Slice) => number): number {
-  return median(slices.get(a)!.map((slice, i) => of(slice) / of(slices.get(b)![i]!)));
+  const [rowsOfA, rowsOfB] = [slices.get(a), slices.get(b)];
+  if (rowsOfA === undefined || rowsOfB === undefined) return Number.NaN;
+  return median(rowsOfA.map((slice, i) => of(slice) / of(rowsOfB[i]!)));
 }
 
 const perSecond = (slice: Slice): number => slice.perSecond;

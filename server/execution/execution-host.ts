@@ -43,11 +43,18 @@ export interface ExecutionBatch {
 
 /** One model instance, seen from the serving side. */
 export interface InstanceChannel {
-  /** Another batch may be given now. At most one waits in the host while one runs, so that the host need not sleep between two. */
+  /** Another batch may be given now. One may wait in the host while one runs, so that the host need not pause between two. */
   readonly hasCapacity: boolean;
+  /**
+   * A batch given now would begin at once, or so soon that it makes no difference: nothing runs, or only batches that together are over within a fraction of
+   * a millisecond. Until then a batch that can still grow does better to wait for more requests than in the host.
+   */
+  readonly isFree: boolean;
   readonly inflightCount: number;
   /** False once the host has died or the instance was released. */
   readonly isAlive: boolean;
+  /** A batch is about to come, within microseconds: a host that sleeps is woken now, so that it wakes while the batch is made. */
+  expect(): void;
   /**
    * Starts a batch. The batch's inputs are copied into the host's tensor memory before this returns.
    * Only to be called while `hasCapacity`. Returns false, having done nothing, when there is no tensor memory for it at the moment: try again after

@@ -27,6 +27,8 @@ export interface HostLink {
   trim(): void;
   /** As {@link InstanceChannel.execute} has it, `channel.tensors.inputError` having been asked. */
   submit(channel: ProcessInstanceChannel, batch: ExecutionBatch): boolean;
+  /** See {@link InstanceChannel.expect}. */
+  expect(): void;
   /** To be called after a control frame was written: gets the host to its event loop. */
   announceControl(): void;
   /** A tensor frame of the host. Throws HostFault. */

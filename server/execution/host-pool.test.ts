@@ -41,7 +41,7 @@ class Served {
   async execute(...inputs: TestInput[]): Promise<ExecutionResult> {
     for (;;) {
       if (this.failure !== null) throw this.failure;
-      const channel = this.group.take();
+      const channel = this.group.take(true);
       if (channel !== null) return execute(channel, inputs);
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
@@ -92,7 +92,7 @@ describe('where models run', () => {
     await first.group.stop();
     expect(pool.pids).toHaveLength(1);
     expect(isRunning(firstPid!)).toBe(false);
-    expect(first.group.take()).toBeNull();
+    expect(first.group.take(true)).toBeNull();
     await expectAnswer(second);
   });
 
@@ -114,18 +114,18 @@ describe('where models run', () => {
     const served = await Served.load(pool, 'spread', addSub('FP32'), 3);
     expect(pool.pids).toHaveLength(2);
     expect(served.group.aliveCount).toBe(3);
-    const first = served.group.take()!;
+    const first = served.group.take(true)!;
     const runs = [execute(first, [row, { ...row, name: 'INPUT1' }])];
     for (let i = 0; i < 2; i++) {
-      const next = served.group.take()!;
+      const next = served.group.take(true)!;
       expect(next.inflightCount).toBe(0);
       runs.push(execute(next, [row, { ...row, name: 'INPUT1' }]));
     }
     // All have one now; each takes a second, then there is no more.
-    for (let i = 0; i < 3; i++) runs.push(execute(served.group.take()!, [row, { ...row, name: 'INPUT1' }]));
-    expect(served.group.take()).toBeNull();
+    for (let i = 0; i < 3; i++) runs.push(execute(served.group.take(true)!, [row, { ...row, name: 'INPUT1' }]));
+    expect(served.group.take(true)).toBeNull();
     await Promise.all(runs);
-    expect(served.group.take()).not.toBeNull();
+    expect(served.group.take(true)).not.toBeNull();
   });
 
   it('runs models on its own loop when asked to', async () => {
@@ -134,7 +134,7 @@ describe('where models run', () => {
     expect(pool.pids).toHaveLength(0);
     await expectAnswer(served);
     await served.group.stop();
-    expect(served.group.take()).toBeNull();
+    expect(served.group.take(true)).toBeNull();
   });
 
   it('refuses instance counts that cannot be meant', async () => {
@@ -154,7 +154,7 @@ describe('when a host dies', () => {
     process.kill(pid!, 'SIGKILL');
     await vi.waitUntil(() => first.group.aliveCount === 0, { timeout: 5000, interval: 1 });
     const startMs = performance.now();
-    expect(first.group.take()).toBeNull();
+    expect(first.group.take(true)).toBeNull();
     await expectAnswer(first);
     await expectAnswer(second);
     expect(performance.now() - startMs).toBeLessThan(5000);
@@ -186,7 +186,7 @@ describe('when a host dies', () => {
     const error = await rejection(endless.execute(one));
     expect(error).toMatchObject({ code: 'UNAVAILABLE' });
     expect(error.message).toContain('quarantined');
-    expect(endless.group.take()).toBeNull();
+    expect(endless.group.take(true)).toBeNull();
     await expectAnswer(other);
     expect(other.failure).toBeNull();
     // Loading it again lifts the quarantine.

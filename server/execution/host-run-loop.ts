@@ -67,6 +67,8 @@ export class HostRunLoop {
   readonly #wakeByte: Uint8Array = Uint8Array.of(1);
   readonly #spinBudget: SpinBudget = new SpinBudget();
   #isScheduled = false;
+  /** Woken before there was work: some is about to come. */
+  #isExpecting = false;
   #lastWorkMs = 0;
 
   constructor(options: RunLoopOptions) {
@@ -112,10 +114,13 @@ export class HostRunLoop {
         continue;
       }
       Atomics.store(state, HOST_STATE, HOST_SLEEPS);
-      if (this.#isIdle() && futexWait(state, HOST_STATE, HOST_SLEEPS, SLEEP_MS) === 'timeout') {
-        // Whatever came unannounced, the end of the control socket among it, is seen now.
-        this.schedule();
-        return;
+      if (this.#isIdle()) {
+        if (futexWait(state, HOST_STATE, HOST_SLEEPS, SLEEP_MS) === 'timeout') {
+          // Whatever came unannounced, the end of the control socket among it, is seen now.
+          this.schedule();
+          return;
+        }
+        this.#isExpecting = true;
       }
       Atomics.store(state, HOST_STATE, HOST_RUNS);
     }
@@ -137,7 +142,8 @@ export class HostRunLoop {
   #spin(): boolean {
     if (this.#spinMs === 0) return false;
     const start = performance.now();
-    if (start - this.#lastWorkMs > SPIN_WHILE_RECENT_MS || !this.#spinBudget.take()) return false;
+    if (this.#isExpecting) this.#isExpecting = false;
+    else if (start - this.#lastWorkMs > SPIN_WHILE_RECENT_MS || !this.#spinBudget.take()) return false;
     const end = start + this.#spinMs;
     do {
       if (!this.#isIdle()) {
@@ -150,6 +156,7 @@ export class HostRunLoop {
   }
 
   #execute(): void {
+    this.#isExpecting = false;
     const words = this.#words;
     const entry = this.#entry;
     const at = (entry[0]! * REGION_UNIT) / WORD_BYTES;

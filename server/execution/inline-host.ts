@@ -127,6 +127,10 @@ class InlineInstanceChannel implements InstanceChannel {
     return !this.#isRunning && this.#isAlive;
   }
 
+  get isFree(): boolean {
+    return this.hasCapacity;
+  }
+
   get inflightCount(): number {
     return this.#isRunning ? 1 : 0;
   }
@@ -134,6 +138,8 @@ class InlineInstanceChannel implements InstanceChannel {
   get isAlive(): boolean {
     return this.#isAlive;
   }
+
+  expect(): void {}
 
   execute(batch: ExecutionBatch): boolean {
     if (!this.hasCapacity) throw new Error('execute was called on an instance without capacity');

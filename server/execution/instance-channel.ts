@@ -5,8 +5,11 @@ import type { ExecutionBatch, InstanceChannel } from './execution-host.ts';
 import type { HostLink } from './host-link.ts';
 import type { ModelTensors } from './model-tensors.ts';
 
-/** One batch runs and one waits, so that the host need not sleep between two. */
-const MAX_INFLIGHT = 2;
+/** One batch runs and one waits. */
+const MIN_INFLIGHT = 2;
+/** More may wait while all of them together are over within this: a tick that brings several batches of a quick model hands them over at once. */
+const SOON_NS = 200_000;
+const MAX_INFLIGHT = 16;
 
 export class ProcessInstanceChannel implements InstanceChannel {
   readonly tensors: ModelTensors;
@@ -37,7 +40,12 @@ export class ProcessInstanceChannel implements InstanceChannel {
   }
 
   get hasCapacity(): boolean {
-    return this.#inflightCount < MAX_INFLIGHT && this.#isAlive && !this.#isReleased;
+    return (this.#inflightCount < MIN_INFLIGHT && this.#isAlive && !this.#isReleased) || this.isFree;
+  }
+
+  get isFree(): boolean {
+    const count = this.#inflightCount;
+    return (count === 0 || (count < MAX_INFLIGHT && count * this.tensors.lastRunNs < SOON_NS)) && this.#isAlive && !this.#isReleased;
   }
 
   get inflightCount(): number {
@@ -46,6 +54,10 @@ export class ProcessInstanceChannel implements InstanceChannel {
 
   get isAlive(): boolean {
     return this.#isAlive;
+  }
+
+  expect(): void {
+    if (this.#isAlive) this.#link.expect();
   }
 
   execute(batch: ExecutionBatch): boolean {

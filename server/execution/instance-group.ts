@@ -61,8 +61,11 @@ export class InstanceGroup {
     return this.#isStopping;
   }
 
-  /** The instance with the least in flight that takes a batch now, in turn where several have the same; null when none does. */
-  take(): InstanceChannel | null {
+  /**
+   * The instance with the least in flight that takes a batch now, in turn where several have the same; null when none does. A batch that may still grow
+   * (`isComplete` false) is not given to an instance that has something to do.
+   */
+  take(isComplete: boolean): InstanceChannel | null {
     this.isServing = true;
     const channels = this.#channels;
     const count = channels.length;
@@ -72,7 +75,7 @@ export class InstanceGroup {
       if (at >= count) at = 0;
       const channel = channels[at]!;
       at++;
-      if (!channel.hasCapacity) continue;
+      if (!(isComplete ? channel.hasCapacity : channel.isFree)) continue;
       if (channel.inflightCount === 0) {
         this.#next = at;
         return channel;
@@ -83,6 +86,12 @@ export class InstanceGroup {
       }
     }
     return best;
+  }
+
+  /** A batch will be taken at the end of this tick; see {@link InstanceChannel.expect}. */
+  expect(): void {
+    const channels = this.#channels;
+    if (channels.length > 0) channels[this.#next < channels.length ? this.#next : 0]!.expect();
   }
 
   /** Finishes what is in flight and releases the instances; the model is unloaded where nobody else needs it. */

@@ -152,6 +152,11 @@ export class SharedMemoryLink implements HostLink {
     return true;
   }
 
+  expect(): void {
+    if (this.#isEnded || this.inflight.count > 0) return;
+    if (Atomics.compareExchange(this.#state, HOST_STATE, HOST_SLEEPS, HOST_RUNS) === HOST_SLEEPS) futexWake(this.#state, HOST_STATE);
+  }
+
   announceControl(): void {
     if (this.#isEnded) return;
     Atomics.store(this.#state, CONTROL_PENDING, 1);

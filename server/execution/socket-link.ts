@@ -83,6 +83,9 @@ export class SocketLink implements HostLink {
     return true;
   }
 
+  /** The host waits in its event loop, which only a frame wakes. */
+  expect(): void {}
+
   announceControl(): void {
     // A host without shared memory is always in its event loop.
   }

@@ -161,7 +161,7 @@ describe('DynamicBatchScheduler', () => {
   });
 
   it('ends every request when no instance will come', async () => {
-    const { send, scheduler, ledger, reporter } = rig({}, 10, { take: () => null });
+    const { send, scheduler, ledger, reporter } = rig({}, 10, { take: () => null, expect: () => {} });
     send('1');
     send('2');
     scheduler.failPending(new InferenceError('UNAVAILABLE', 'quarantined'));

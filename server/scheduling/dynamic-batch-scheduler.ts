@@ -13,8 +13,10 @@ import type { Scheduler } from './scheduler.ts';
 
 /** Where a scheduler gets instances from: an instance group. */
 export interface InstanceSource {
-  /** An instance that takes a batch now, or null. */
-  take(): InstanceChannel | null;
+  /** An instance that takes a batch now, or null. `isComplete`: the batch cannot grow by waiting, so it may as well wait in the host. */
+  take(isComplete: boolean): InstanceChannel | null;
+  /** A batch will be formed at the end of this tick. */
+  expect(): void;
 }
 
 export interface DynamicBatchSchedulerOptions {
@@ -41,7 +43,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   readonly #policy: BatchPolicy;
   readonly #instances: InstanceSource;
   readonly #queue: PendingQueue;
-  readonly #decision: BatchDecision = { take: 0, waitNs: 0 };
+  readonly #decision: BatchDecision = { take: 0, waitNs: 0, isComplete: false };
   /** Requests inside executions. */
   #executing = 0;
   #isDispatchScheduled = false;
@@ -99,6 +101,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   poke(): void {
     if (this.#isDispatchScheduled || this.#queue.length === 0) return;
     this.#isDispatchScheduled = true;
+    if (this.#policy.maxQueueDelayNs === 0) this.#instances.expect();
     this.clock.endOfTick(this.#runDispatch);
   }
 
@@ -142,14 +145,14 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     if (this.#cancelledCount > 0 || this.#earliestDeadlineNs <= nowNs) this.#dropGone(nowNs);
 
     while (this.#queue.length > 0) {
-      const instance = this.#instances.take();
-      // A batch that ends, or an instance that comes back, pokes again.
-      if (instance === null) break;
       formBatch(this.#queue, this.#policy, nowNs, this.#decision);
       if (this.#decision.take === 0) {
         this.#timer = this.clock.schedule(this.#runDispatch, this.#decision.waitNs);
         break;
       }
+      const instance = this.#instances.take(this.#decision.isComplete);
+      // A batch that ends, or an instance that comes back, pokes again.
+      if (instance === null) break;
       const batch = this.#takeBatch(this.#decision.take);
       this.#executing += batch.requests.length;
       if (!instance.execute(batch)) {

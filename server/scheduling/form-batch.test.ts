@@ -13,15 +13,15 @@ function queue(sizes: readonly number[], shapes?: readonly number[]): { length: 
 }
 
 function decide(sizes: readonly number[], changes: Partial<BatchPolicy> = {}, nowNs = 0, shapes?: readonly number[]): BatchDecision {
-  const decision = { take: -1, waitNs: -1 };
+  const decision = { take: -1, waitNs: -1, isComplete: true };
   formBatch(queue(sizes, shapes), { ...policy, ...changes }, nowNs, decision);
   return decision;
 }
 
 describe('formBatch', () => {
-  it('takes nothing from an empty queue', () => expect(decide([])).toEqual({ take: 0, waitNs: 0 }));
+  it('takes nothing from an empty queue', () => expect(decide([])).toEqual({ take: 0, waitNs: 0, isComplete: false }));
 
-  it('without delay sends what is there', () => expect(decide([1, 1, 1])).toEqual({ take: 3, waitNs: 0 }));
+  it('without delay sends what is there', () => expect(decide([1, 1, 1])).toEqual({ take: 3, waitNs: 0, isComplete: false }));
 
   it('stops at max_batch_size, never splitting a request', () => {
     expect(decide([3, 3, 3]).take).toBe(2);
@@ -35,8 +35,8 @@ describe('formBatch', () => {
   });
 
   it('with a delay waits for the rest of it, from the oldest arrival', () => {
-    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 400)).toEqual({ take: 0, waitNs: 600 });
-    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 1000)).toEqual({ take: 2, waitNs: 0 });
+    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 400)).toEqual({ take: 0, waitNs: 600, isComplete: false });
+    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 1000)).toEqual({ take: 2, waitNs: 0, isComplete: false });
   });
 
   it('with a delay does not wait once a preferred size, or a full batch, is there', () => {
@@ -61,9 +61,17 @@ describe('formBatch', () => {
     const ledger = new Ledger();
     const requests = [0, 1, 2].map((i) => int32Request(String(i), ledger, [{ shape: [1, 1], values: [1] }]));
     requests[2]!.boundInputs = [null];
-    const decision = { take: 0, waitNs: 0 };
+    const decision = { take: 0, waitNs: 0, isComplete: false };
     formBatch({ length: 3, at: (i) => requests[i]! }, { ...policy, hasOptionalInputs: true }, 0, decision);
     expect(decision.take).toBe(2);
+  });
+
+  it('says whether what comes later could still join', () => {
+    expect(decide([1, 1]).isComplete).toBe(false);
+    expect(decide([5, 5]).isComplete).toBe(true);
+    expect(decide([4, 4]).isComplete).toBe(true);
+    expect(decide([1, 1, 1], { preferredBatchSizes: [2] }).isComplete).toBe(true);
+    expect(decide([1], directPolicy).isComplete).toBe(true);
   });
 
   it('the direct policy runs every request alone', () => {

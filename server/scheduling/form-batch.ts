@@ -41,6 +41,8 @@ export interface BatchDecision {
   take: number;
   /** When `take` is 0 and something waits: ask again after this long. */
   waitNs: number;
+  /** Nothing that comes later could join what is taken. */
+  isComplete: boolean;
 }
 
 /**
@@ -53,11 +55,13 @@ export interface BatchDecision {
 export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, decision: BatchDecision): void {
   decision.take = 0;
   decision.waitNs = 0;
+  decision.isComplete = false;
   const waiting = queue.length;
   if (waiting === 0) return;
   const first = queue.at(0);
   if (policy.maxBatchSize === 0) {
     decision.take = 1;
+    decision.isComplete = true;
     return;
   }
 
@@ -90,8 +94,10 @@ export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, 
   const isDelayOver = policy.maxQueueDelayNs > 0 && waitedNs >= policy.maxQueueDelayNs;
   if (bestCount > 0 && !isDelayOver) {
     decision.take = bestCount;
+    decision.isComplete = true;
   } else if (isClosed || isDelayOver || policy.maxQueueDelayNs === 0 || size >= largestPreferred) {
     decision.take = count;
+    decision.isComplete = isClosed;
   } else {
     decision.waitNs = policy.maxQueueDelayNs - waitedNs;
   }

@@ -103,6 +103,10 @@ export class ManualInstance implements InstanceChannel {
     return this.running.length < this.capacity;
   }
 
+  get isFree(): boolean {
+    return this.hasCapacity;
+  }
+
   get inflightCount(): number {
     return this.running.length;
   }
@@ -110,6 +114,8 @@ export class ManualInstance implements InstanceChannel {
   take(): InstanceChannel | null {
     return this.hasCapacity ? this : null;
   }
+
+  expect(): void {}
 
   execute(batch: ExecutionBatch): boolean {
     if (this.isOutOfMemory) return false;
