@@ -42,6 +42,13 @@ const numericTypes = {
 } as const satisfies Record<NumericDatatype, readonly [Tensor.Type, NumericArrayConstructor]>;
 const numericDatatypes = Object.keys(numericTypes) as NumericDatatype[];
 
+/**
+ * The binding takes no half floats, in either form, where the runtime has Float16Array (Node 24). The server does not use the binding; its own tests have
+ * every datatype on every Node.
+ */
+const canBind = (datatype: NumericDatatype): boolean => datatype !== 'FP16' || !('Float16Array' in globalThis);
+const boundDatatypes = numericDatatypes.filter(canBind);
+
 /** A tensor whose bytes are `content`. */
 function tensorOf(datatype: NumericDatatype, content: Uint8Array, dims: readonly number[]): Tensor {
   const [type, TypedArray] = numericTypes[datatype];
@@ -72,7 +79,7 @@ async function run(model: Uint8Array, feeds: Record<string, Tensor>): Promise<Re
 }
 
 describe('identity', () => {
-  test.each(numericDatatypes)('%s comes back bit for bit', async (datatype) => {
+  test.each(boundDatatypes)('%s comes back bit for bit', async (datatype) => {
     const content = randomBytes(datatype, 48);
     const { OUTPUT0 } = await run(models.identity(datatype), { INPUT0: tensorOf(datatype, content, [3, 16]) });
     expect(OUTPUT0!.dims).toEqual([3, 16]);
@@ -80,7 +87,7 @@ describe('identity', () => {
     expect(bytesOf(OUTPUT0!)).toEqual(content);
   });
 
-  test.each(numericDatatypes)('a scalar %s comes back bit for bit', async (datatype) => {
+  test.each(boundDatatypes)('a scalar %s comes back bit for bit', async (datatype) => {
     const content = randomBytes(datatype, 1);
     const { OUTPUT0 } = await run(models.scalarIdentity(datatype), { INPUT0: tensorOf(datatype, content, []) });
     expect(OUTPUT0!.dims).toEqual([]);
@@ -149,7 +156,7 @@ describe('addSub', () => {
     expect(Array.from(outputs['OUTPUT1']!.data as Iterable<unknown>)).toEqual(difference);
   });
 
-  test('FP16', async () => {
+  test.skipIf(!canBind('FP16'))('FP16', async () => {
     // 1.5 and 0.5 as halves; their sum and difference are 2 and 1.
     const outputs = await run(models.addSub('FP16', [1]), {
       INPUT0: tensorOf('FP16', Uint8Array.of(0x00, 0x3e), [1]),
