@@ -53,7 +53,17 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelConfig.model_transaction_policy': supported,
   'ModelConfig.model_repository_agents': refused('repository agents are not built yet, so what they check or transform would be skipped'),
   'ModelConfig.response_cache': supported,
-  'ModelConfig.model_metrics': ignored('histogram buckets are fixed; summaries and counters are exported as they are'),
+  'ModelConfig.model_metrics': supported,
+
+  'ModelMetrics.metric_control': supported,
+  'ModelMetrics.MetricControl.metric_identifier': supported,
+  'ModelMetrics.MetricControl.histogram_options': supported,
+  'ModelMetrics.MetricControl.MetricIdentifier.family': {
+    level: 'ignored',
+    why: 'only nv_inference_first_response_histogram_ms has buckets to choose; remove the entry',
+    appliesTo: (value) => value !== 'nv_inference_first_response_histogram_ms',
+  },
+  'ModelMetrics.MetricControl.HistogramOptions.buckets': supported,
 
   'ModelVersionPolicy.latest': supported,
   'ModelVersionPolicy.all': supported,

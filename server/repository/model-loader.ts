@@ -22,6 +22,9 @@ export interface ModelLoaderOptions {
   readonly onFault: (error: unknown) => void;
 }
 
+/** The one family whose buckets a model may choose (reference section 8.4). */
+const FIRST_RESPONSE_FAMILY = 'nv_inference_first_response_histogram_ms';
+
 /** Turns a model version on disk into one in service. */
 export class ModelLoader {
   readonly #options: ModelLoaderOptions;
@@ -70,13 +73,20 @@ export class ModelLoader {
         onStopped: () => metrics.unregister(reporter),
       });
       reporter.loadDurationSecs = (clock.nowNs() - startedNs) / 1e9;
-      metrics.register(reporter);
+      metrics.register(reporter, ...firstResponseBounds(config));
       return model;
     } catch (error) {
       await instances.stop();
       throw InferenceError.from(error);
     }
   }
+}
+
+/** Buckets that the model asks for, ms; none: the server's. */
+function firstResponseBounds(config: ModelConfig): [] | [readonly number[]] {
+  const control = config.modelMetrics?.metricControl.find(({ metricIdentifier }) => metricIdentifier?.family === FIRST_RESPONSE_FAMILY);
+  const buckets = control?.histogramOptions?.buckets ?? [];
+  return buckets.length === 0 ? [] : [[...buckets].sort((a, b) => a - b)];
 }
 
 async function requireFile({ modelPath, version }: ModelVersionFile, config: ModelConfig): Promise<void> {
