@@ -1,4 +1,4 @@
-/** @hotpath datatype names are looked up once per tensor, in and out */
+/** @hotpath datatype names are looked up once per tensor, in and out (measured by check-response.bench.ts) */
 
 /**
  * The Open Inference Protocol's data types, and the only table of them: protocol name, bytes per element, the name that

@@ -1,4 +1,4 @@
-/** @hotpath finds where a tensor's bytes lie, and hands pointers to native code: nothing is allocated */
+/** @hotpath finds where a tensor's bytes lie, and hands pointers to native code: nothing is allocated (measured by onnxruntime-model-instance.bench.ts) */
 
 import koffi from 'koffi';
 

@@ -1,4 +1,4 @@
-/** @hotpath BYTES tensors: every element's bytes go between length-prefixed memory and ONNX Runtime's strings, never through JavaScript strings */
+/** @hotpath BYTES tensors: every element's bytes go between length-prefixed memory and ONNX Runtime's strings, never through JavaScript strings (measured by onnxruntime-model-instance.bench.ts) */
 
 import { countBytesElements, LENGTH_PREFIX_BYTES } from '../../proto/bytes.ts';
 import { elementCount } from '../../proto/datatype.ts';

@@ -1,17 +1,14 @@
-/** What a descriptor costs on its way to a host, and what it costs to wake one: `node dist/bench/micro/descriptor-ring.bench.js` */
+/** What a descriptor costs on its way to a host: `node dist/bench/micro/descriptor-ring.bench.js` */
 
 import { Bench } from 'tinybench';
 import { DescriptorRing } from '../../server/execution/descriptor-ring.ts';
-import { futexWait, futexWake } from '../../server/execution/futex.ts';
 import { createSharedMemory } from '../../server/execution/shared-memory.ts';
 
 /** Operations per sample: one alone is shorter than the clock can tell. */
 const COUNT = 1000;
-const ringBytes = DescriptorRing.byteLength(64, 16);
 const memory = createSharedMemory(1024 * 1024);
 const producer = new DescriptorRing(memory.buffer, 0, 64, 16);
 const consumer = new DescriptorRing(memory.buffer, 0, 64, 16);
-const words = new Int32Array(memory.buffer, ringBytes, 16);
 const entry = new Int32Array(16).fill(7);
 const into = new Int32Array(16);
 
@@ -33,14 +30,6 @@ bench.add(
 bench.add(
   'isEmpty',
   repeat(() => void consumer.isEmpty),
-);
-bench.add(
-  'futexWake, nobody asleep',
-  repeat(() => futexWake(words, 0)),
-);
-bench.add(
-  'futexWait, word changed',
-  repeat(() => void futexWait(words, 0, 1, 10)),
 );
 await bench.run();
 console.log(`${bench.name}; ns per operation`);

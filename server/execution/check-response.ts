@@ -78,7 +78,7 @@ export function readOutputs(
   }
   let word = area.at + RESPONSE_WORDS;
   const endWord = area.at + area.wordCount;
-  const outputs: Tensor[] = [];
+  const outputs = new Array<Tensor>(expectedOutputs.length);
   for (let i = 0; i < expectedOutputs.length; i++) {
     const expected = expectedOutputs[i]!;
     const rank = expected.shape.length;
@@ -88,13 +88,13 @@ export function readOutputs(
     if (words[word + OUTPUT_RANK] !== rank)
       throw new HostFault(`gave output '${expected.name}' ${words[word + OUTPUT_RANK]} dimensions instead of ${rank}`);
     word += OUTPUT_WORDS;
-    const shape: number[] = [];
+    const shape = new Array<number>(rank);
     for (let d = 0; d < rank; d++) {
       const dim = words[word++]!;
       const known = expected.shape[d]!;
       if (known >= 0 && known !== dim)
         throw new HostFault(`gave dimension ${d} of output '${expected.name}' as ${dim} instead of ${known}`);
-      shape.push(dim);
+      shape[d] = dim;
     }
     const count = elementCount(shape);
     if (count < 0) throw new HostFault(`gave output '${expected.name}' the shape [${shape.join(',')}]`);
@@ -116,7 +116,7 @@ export function readOutputs(
       data = bytes.subarray(offset, offset + byteLength);
     }
     if (elementBytes === 0) data = checkedStrings(data, count, expected.name, offset !== BY_FRAME);
-    outputs.push({ name: expected.name, datatype: expected.datatype, shape, data });
+    outputs[i] = { name: expected.name, datatype: expected.datatype, shape, data };
   }
   return outputs;
 }

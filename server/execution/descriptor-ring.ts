@@ -1,6 +1,6 @@
+/** @hotpath two entries per batch, one each way: their words are copied, one Atomics store publishes them; nothing is allocated */
+
 /**
- * @hotpath Two per batch, one each way: an entry's words are copied, one Atomics store publishes them. Nothing is allocated.
- *
  * Ring of fixed-size descriptors between two processes: one pushes, one pops. In the shared region, in 32-bit words:
  *
  *   0  head: entries pushed so far (written by the producer)      a cache line each, so that the two sides do not take

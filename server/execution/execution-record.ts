@@ -1,4 +1,4 @@
-/** @hotpath writes and reads the record of every execution, on both sides of the host boundary */
+/** @hotpath writes and reads the record of every execution, on both sides of the host boundary (measured by write-request.bench.ts) */
 
 /**
  * The form in which one execution crosses the boundary, the same in shared memory and in a frame: doubles, so that one view reads sizes, offsets and

@@ -1,6 +1,6 @@
+/** @hotpath a wake per batch given to a sleeping host: one system call, no allocation once a words array is known */
+
 /**
- * @hotpath A wake per batch given to a sleeping host: one system call, no allocation once a words array is known.
- *
  * Futexes over memory that several processes map. `Atomics.wait` and `Atomics.notify` will not do: they know the threads of one process only.
  */
 

@@ -1,4 +1,4 @@
-/** @hotpath the host's loop over shared memory: takes executions from the ring, runs them, answers, and decides when to spin and when to sleep */
+/** @hotpath the host's loop over shared memory: takes executions from the ring, runs them, answers, and decides when to spin and when to sleep (measured by instance-channel.bench.ts) */
 
 import { writeSync } from 'node:fs';
 import { DescriptorRing } from './descriptor-ring.ts';

@@ -1,4 +1,4 @@
-/** @hotpath one entry per batch between its submission to a host and its answer */
+/** @hotpath one entry per batch between its submission to a host and its answer (measured by instance-channel.bench.ts) */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { ExecutionBatch } from './execution-host.ts';

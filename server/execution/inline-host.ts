@@ -197,13 +197,13 @@ class InlineInstanceChannel implements InstanceChannel {
       }
     }
     try {
-      const inputs: Tensor[] = [];
+      const inputs = new Array<Tensor>(batch.inputs.length);
       let offset = region;
       for (let i = 0; i < batch.inputs.length; i++) {
         const { name, datatype, shape, byteLength } = batch.inputs[i]!;
         const data = bytes.subarray(offset, offset + byteLength);
         batch.writeInput(i, data);
-        inputs.push({ name, datatype, shape, data });
+        inputs[i] = { name, datatype, shape, data };
         offset += alignTensor(byteLength);
       }
       writer.begin(this.#metadata, this.#modelName, bytes, offset, outputBytes);
@@ -232,11 +232,11 @@ class InlineInstanceChannel implements InstanceChannel {
   }
 
   #outputs(writer: OutputWriter, bytes: Uint8Array): Tensor[] {
-    const outputs: Tensor[] = [];
-    for (let i = 0; i < this.#metadata.outputs.length; i++) {
+    const outputs = new Array<Tensor>(this.#metadata.outputs.length);
+    for (let i = 0; i < outputs.length; i++) {
       const { name, datatype } = this.#metadata.outputs[i]!;
       const { shape, large, offset, byteLength } = writer.outputAt(i);
-      outputs.push({ name, datatype, shape, data: large ?? bytes.subarray(offset, offset + byteLength) });
+      outputs[i] = { name, datatype, shape, data: large ?? bytes.subarray(offset, offset + byteLength) };
     }
     if (writer.overflowCount > 0) this.#tensors.learn(outputs);
     return outputs;

@@ -98,8 +98,8 @@ export class InstanceWorker {
 }
 
 function readInputs(words: Float64Array, at: number, bytes: Uint8Array, metadata: ModelMetadata): Tensor[] {
-  const inputs: Tensor[] = [];
   const count = words[at + REQUEST_INPUT_COUNT]!;
+  const inputs = new Array<Tensor>(count);
   let word = at + REQUEST_WORDS;
   for (let i = 0; i < count; i++) {
     const input = metadata.inputs[words[word + INPUT_INDEX]!]!;
@@ -107,9 +107,9 @@ function readInputs(words: Float64Array, at: number, bytes: Uint8Array, metadata
     const byteLength = words[word + INPUT_BYTES]!;
     const rank = words[word + INPUT_RANK]!;
     word += INPUT_WORDS;
-    const shape: number[] = [];
-    for (let d = 0; d < rank; d++) shape.push(words[word++]!);
-    inputs.push({ name: input.name, datatype: input.datatype, shape, data: bytes.subarray(offset, offset + byteLength) });
+    const shape = new Array<number>(rank);
+    for (let d = 0; d < rank; d++) shape[d] = words[word++]!;
+    inputs[i] = { name: input.name, datatype: input.datatype, shape, data: bytes.subarray(offset, offset + byteLength) };
   }
   return inputs;
 }

@@ -1,4 +1,4 @@
-/** @hotpath finds a batch's inputs in the model's metadata and reckons the room for its outputs */
+/** @hotpath finds a batch's inputs in the model's metadata and reckons the room for its outputs (measured by write-request.bench.ts) */
 
 import type { ModelMetadata } from '../../backends/api/backend.ts';
 import { byteSizeOf, elementCount } from '../../proto/datatype.ts';

@@ -1,4 +1,4 @@
-/** @hotpath gives a running model the memory for its outputs and holds them against what the model says of itself */
+/** @hotpath gives a running model the memory for its outputs and holds them against what the model says of itself (measured by instance-worker.bench.ts) */
 
 import type { ModelMetadata, OutputSink, TensorMetadata } from '../../backends/api/backend.ts';
 import { byteSizeOf, type Datatype, elementCount, MAX_TENSOR_BYTES } from '../../proto/datatype.ts';

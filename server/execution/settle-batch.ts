@@ -1,4 +1,4 @@
-/** @hotpath turns a checked response into the end of its batch, whichever way it came */
+/** @hotpath turns a checked response into the end of its batch, whichever way it came (measured by instance-channel.bench.ts) */
 
 import { type ResponseArea, readOutputs, readResponseError } from './check-response.ts';
 import { RESPONSE_INFER_NS, RESPONSE_OUTPUT_NS } from './execution-record.ts';

@@ -1,4 +1,4 @@
-/** @hotpath a batch into shared memory and its answer out of it: the gateway's end of every batch that a process host runs */
+/** @hotpath a batch into shared memory and its answer out of it: the gateway's end of every batch that a process host runs (measured by instance-channel.bench.ts) */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import { HostFault, type ResponseArea } from './check-response.ts';

@@ -1,6 +1,6 @@
+/** @hotpath two or three look-ups per batch, of a few integer operations each (measured by tensor-arena.bench.ts) */
+
 /**
- * @hotpath Two or three per batch: a few integer operations.
- *
  * Size classes of the tensor arena, in units of 64 bytes: 1, 2, 3, 4, then four steps to each power of two: 5, 6, 7, 8, 10, 12, 14, 16, 20, ... A size
  * rounded up to its class grows by less than a quarter.
  */

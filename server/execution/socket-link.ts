@@ -1,4 +1,4 @@
-/** @hotpath a batch into a frame and its answer out of one, where the gateway and its host can't share memory */
+/** @hotpath a batch into a frame and its answer out of one, where the gateway and its host can't share memory (measured by instance-channel.bench.ts) */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import { HostFault, type ResponseArea } from './check-response.ts';

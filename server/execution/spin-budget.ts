@@ -1,4 +1,4 @@
-/** @hotpath decides before every wait of a host, and after every submission to one, whether to spin for what comes */
+/** @hotpath decides before every wait of a host, and after every submission to one, whether to spin for what comes (measured by instance-channel.bench.ts) */
 
 /** At most this many waits pass between two tries. */
 const MAX_SKIP = 64;

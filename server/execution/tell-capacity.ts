@@ -1,4 +1,4 @@
-/** @hotpath remembers which instances have room again, and tells them once everything that was answered is settled */
+/** @hotpath remembers which instances have room again, and tells them once everything that was answered is settled (measured by instance-channel.bench.ts) */
 
 import type { ProcessInstanceChannel } from './instance-channel.ts';
 

@@ -1,9 +1,8 @@
+/** @hotpath two or three allocations and frees per batch: a class from the size, then the top of that class's list; no JavaScript object is made */
+
 /**
- * @hotpath Two or three allocations and frees per batch: a class from the size, then the top of that class's list. Nothing is allocated on this path;
- * blocks are cut and merged only when a list is empty or full.
- *
  * Allocator of 64-byte-aligned blocks in a range of tensor memory. The bookkeeping is ordinary JavaScript: what a host writes into the memory cannot
- * damage it. Two levels:
+ * damage it. Two levels; blocks are cut and merged only when a list is empty or full:
  *
  *   recent   a last-in first-out list per size class of blocks just freed, so that the same warm offsets come back
  *   idle     everything else that is free, merged with its neighbours at once and kept in bins by size; a bitmap finds the smallest bin that will do

@@ -1,4 +1,4 @@
-/** @hotpath one object per inference request, on every protocol */
+/** @hotpath one object per inference request, on every protocol (measured by infer.bench.ts) */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';

@@ -1,4 +1,4 @@
-/** @hotpath one object per inference response, on every protocol */
+/** @hotpath one object per inference response, on every protocol (measured by infer.bench.ts) */
 
 import type { Tensor } from '../../proto/tensor.ts';
 import type { RequestParameter } from './inference-request.ts';

@@ -1,4 +1,4 @@
-/** @hotpath one addition per stage of a request, where summaries are kept */
+/** @hotpath one addition per stage of a request, where summaries are kept (measured by latency-histogram.bench.ts) */
 
 import type { StageHistogram } from './model-reporter.ts';
 

@@ -72,7 +72,10 @@ describe('findUnsupportedConfig', () => {
     ['optimization { cuda { graphs: true } }', 'warning optimization.cuda'],
     ['optimization { input_pinned_memory { enable: false } }', 'warning optimization.input_pinned_memory'],
     ['optimization { priority: PRIORITY_MAX }', 'warning optimization.priority'],
-    ['model_metrics { metric_control { metric_identifier { family: "other" } } }', 'warning model_metrics.metric_control[0].metric_identifier.family'],
+    [
+      'model_metrics { metric_control { metric_identifier { family: "other" } } }',
+      'warning model_metrics.metric_control[0].metric_identifier.family',
+    ],
   ])('%s', (text, found) => {
     expect(find(text)).toEqual([found]);
   });

@@ -49,8 +49,9 @@ export class Batch implements ExecutionBatch {
     for (const request of requests) batchSize += request.batchSize;
     this.batchSize = batchSize;
 
-    const inputs: BatchInput[] = [];
-    const inputIndexes: number[] = [];
+    const inputs = new Array<BatchInput>(signature.inputs.length);
+    const inputIndexes = new Array<number>(signature.inputs.length);
+    let count = 0;
     for (let i = 0; i < signature.inputs.length; i++) {
       const tensor = first.boundInputs[i];
       if (tensor === null || tensor === undefined) continue;
@@ -65,9 +66,10 @@ export class Batch implements ExecutionBatch {
         shape = merged;
         for (let r = 1; r < requests.length; r++) byteLength += requests[r]!.boundInputs[i]!.data.length;
       }
-      inputs.push({ name: spec.name, datatype: spec.datatype, shape, byteLength });
-      inputIndexes.push(i);
+      inputs[count] = { name: spec.name, datatype: spec.datatype, shape, byteLength };
+      inputIndexes[count++] = i;
     }
+    if (count < inputs.length) inputs.length = count;
     this.inputs = inputs;
     this.#inputIndexes = inputIndexes;
   }
@@ -128,10 +130,8 @@ class BatchSplit {
   readonly #signature: ModelSignature;
   readonly #outputs: readonly Tensor[];
   readonly #specs: readonly OutputSpec[];
-  /** Bytes of one row, for datatypes of fixed size; 0 for BYTES. */
-  readonly #rowBytes: readonly number[];
-  /** Elements of one row, for BYTES. */
-  readonly #rowElements: readonly number[];
+  /** What one row of each output has: bytes, or elements for BYTES. */
+  readonly #rowSizes: readonly number[];
   /** How far each output has been given out, bytes. */
   readonly #offsets: number[];
   readonly #batchSize: number;
@@ -140,10 +140,12 @@ class BatchSplit {
     this.#signature = signature;
     this.#outputs = outputs;
     this.#batchSize = batchSize;
-    const specs: OutputSpec[] = [];
-    const rowBytes: number[] = [];
-    const rowElements: number[] = [];
-    for (const output of outputs) {
+    const count = outputs.length;
+    const specs = new Array<OutputSpec>(count);
+    const rowSizes = new Array<number>(count);
+    const offsets = new Array<number>(count);
+    for (let i = 0; i < count; i++) {
+      const output = outputs[i]!;
       const spec = signature.outputs[signature.outputIndex.get(output.name) ?? -1];
       if (spec === undefined) throw modelFault(signature, `gave an output '${output.name}' that its configuration does not have`);
       if (signature.maxBatchSize > 0 && output.shape[0] !== batchSize) {
@@ -153,23 +155,24 @@ class BatchSplit {
           `was given a batch of ${batchSize}, but output '${output.name}' came back with a first dimension of ${got}`,
         );
       }
-      specs.push(spec);
-      rowBytes.push(spec.byteSize === 0 || batchSize === 0 ? 0 : output.data.length / batchSize);
-      rowElements.push(spec.byteSize === 0 && batchSize > 0 ? elementCount(output.shape) / batchSize : 0);
+      specs[i] = spec;
+      rowSizes[i] = batchSize === 0 ? 0 : (spec.byteSize === 0 ? elementCount(output.shape) : output.data.length) / batchSize;
+      offsets[i] = 0;
     }
     this.#specs = specs;
-    this.#rowBytes = rowBytes;
-    this.#rowElements = rowElements;
-    this.#offsets = outputs.map(() => 0);
+    this.#rowSizes = rowSizes;
+    this.#offsets = offsets;
   }
 
   answer(request: InferenceRequest, timing: ResponseTiming): void {
-    const tensors: Tensor[] = [];
+    // At its full length from the start: an array that is pushed to takes room for 17.
+    const tensors = new Array<Tensor>(this.#outputs.length);
+    let count = 0;
     for (let i = 0; i < this.#outputs.length; i++) {
       const data = this.#take(i, request.batchSize);
-      if (!isWanted(request, this.#outputs[i]!.name)) continue;
-      tensors.push(this.#tensor(i, request.batchSize, data));
+      if (isWanted(request, this.#outputs[i]!.name)) tensors[count++] = this.#tensor(i, request.batchSize, data);
     }
+    if (count < tensors.length) tensors.length = count;
     const { modelName, modelVersion } = this.#signature;
     request.respond(new InferenceResponse(modelName, modelVersion, tensors, null, timing));
   }
@@ -178,10 +181,8 @@ class BatchSplit {
     const { data } = this.#outputs[index]!;
     if (rows === this.#batchSize || this.#signature.maxBatchSize === 0) return data;
     const start = this.#offsets[index]!;
-    const end =
-      this.#specs[index]!.byteSize === 0
-        ? skipBytesElements(data, start, rows * this.#rowElements[index]!)
-        : start + rows * this.#rowBytes[index]!;
+    const size = rows * this.#rowSizes[index]!;
+    const end = this.#specs[index]!.byteSize === 0 ? skipBytesElements(data, start, size) : start + size;
     this.#offsets[index] = end;
     return data.subarray(start, end);
   }

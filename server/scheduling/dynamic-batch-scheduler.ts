@@ -168,8 +168,8 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   }
 
   #takeBatch(count: number): Batch {
-    const requests: InferenceRequest[] = [];
-    for (let i = 0; i < count; i++) requests.push(this.#leaveQueue(this.#queue.shift()));
+    const requests = new Array<InferenceRequest>(count);
+    for (let i = 0; i < count; i++) requests[i] = this.#leaveQueue(this.#queue.shift());
     return new Batch(requests, this);
   }
 

@@ -1,4 +1,4 @@
-/** @hotpath takes each request from its parsed head to its handler: framing, route, limits, body, content coding. The same for both engines. */
+/** @hotpath takes each request from its parsed head to its handler: framing, route, limits, body, content coding. The same for both engines (measured by node-http-transport.bench.ts) */
 
 import { type BufferedExchange, type ExchangeOwner, NO_BODY } from './buffered-exchange.ts';
 import { ACCEPTED_CODINGS, inflateBody, parseContentEncoding } from './content-encoding.ts';

@@ -1,4 +1,4 @@
-/** @hotpath finds the leaves of a `data` array; runs once per bracket, not per number, where the array is written without odd spacing */
+/** @hotpath finds the leaves of a `data` array; runs once per bracket, not per number, where the array is written without odd spacing (measured by number-scanner.bench.ts) */
 
 import type { Datatype } from '../../../proto/datatype.ts';
 import { type InferenceError, invalidArgument } from '../../../proto/inference-error.ts';

@@ -98,6 +98,12 @@ function printFloat(value: number): string {
   return Object.is(value, -0) ? `-${text}` : text;
 }
 
+function widened(bits: Uint16Array, widen: (bits: number) => number): Float32Array {
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = widen(bits[i]!);
+  return values;
+}
+
 function valuesOf(tensor: Tensor): Values {
   const size = byteSizeOf(tensor.datatype);
   const data = tensor.data.byteOffset % size === 0 ? tensor.data : new Uint8Array(tensor.data);
@@ -109,9 +115,9 @@ function valuesOf(tensor: Tensor): Values {
     case 'FP64':
       return new Float64Array(buffer, byteOffset, count);
     case 'FP16':
-      return Float64Array.from(new Uint16Array(buffer, byteOffset, count), fromFp16);
+      return widened(new Uint16Array(buffer, byteOffset, count), fromFp16);
     case 'BF16':
-      return Float64Array.from(new Uint16Array(buffer, byteOffset, count), fromBf16);
+      return widened(new Uint16Array(buffer, byteOffset, count), fromBf16);
     case 'INT8':
       return new Int8Array(buffer, byteOffset, count);
     case 'INT16':

@@ -1,4 +1,4 @@
-/** @hotpath walks the JSON of an infer request once, byte by byte; builds strings only for what is not known beforehand */
+/** @hotpath walks the JSON of an infer request once, byte by byte; builds strings only for what is not known beforehand (measured by request-json.bench.ts) */
 
 import { isUtf8 } from 'node:buffer';
 import { type InferenceError, invalidArgument } from '../../../proto/inference-error.ts';

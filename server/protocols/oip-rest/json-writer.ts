@@ -1,4 +1,4 @@
-/** @hotpath one growing buffer that every REST answer of this thread is written into; tensors go in by chunks of numbers */
+/** @hotpath one growing buffer that every REST answer of this thread is written into; tensors go in by chunks of numbers (measured by encode-response.bench.ts) */
 
 import { isUtf8 } from 'node:buffer';
 import { LENGTH_PREFIX_BYTES, skipBytesElement } from '../../../proto/bytes.ts';

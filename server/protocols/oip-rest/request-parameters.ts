@@ -1,4 +1,4 @@
-/** @hotpath the parameters of an infer request, where it has any */
+/** @hotpath the parameters of an infer request, where it has any (measured by request-json.bench.ts) */
 
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import type { RequestParameter } from '../../inference/inference-request.ts';

@@ -1,4 +1,4 @@
-/** @hotpath one request of node:http as an exchange: its head read in place, its answer copied once and written. */
+/** @hotpath one request of node:http as an exchange: its head read in place, its answer copied once and written (measured by node-http-transport.bench.ts) */
 
 import { IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';

@@ -1,4 +1,4 @@
-/** @hotpath one request of uWebSockets.js as an exchange: chunks copied into the body, the answer handed over corked. */
+/** @hotpath one request of uWebSockets.js as an exchange: chunks copied into the body, the answer handed over corked (measured by uws-transport.bench.ts) */
 
 import { STATUS_CODES } from 'node:http';
 import { BufferedExchange, bodyByteLength, joinBody } from '../buffered-exchange.ts';

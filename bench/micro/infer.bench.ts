@@ -1,0 +1,42 @@
+/**
+ * The door with everything behind it but the model: admission, validation, queue, batch, split, statistics. One request at a time, and as many in a tick as
+ * make a full batch. `node dist/bench/micro/infer.bench.js`
+ */
+
+import { Admission } from '../../server/data-plane/admission.ts';
+import { InferenceDoor } from '../../server/data-plane/infer.ts';
+import { MetricsRegistry } from '../../server/metrics/metrics.ts';
+import { parseMetricsConfig } from '../../server/metrics/metrics-config.ts';
+import type { ModelRepository } from '../../server/repository/model-repository.ts';
+import { addSubRequest, answeredModel, CountingCaller, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
+import { CallBench } from './call-bench.ts';
+
+const COUNT = 128;
+const clock = new TickClock();
+const model = answeredModel(clock);
+const metrics = new MetricsRegistry({ config: parseMetricsConfig([]) });
+metrics.register(model.reporter);
+// Requests come with their model here: nothing is looked up.
+const door = new InferenceDoor(null as unknown as ModelRepository, new Admission(4096, 2 ** 30), clock, null);
+const caller = new CountingCaller();
+const kept: object[] = new Array(COUNT);
+
+function answer(requestsPerTick: number): number {
+  for (let sent = 0; sent < COUNT; ) {
+    for (let i = 0; i < requestsPerTick; i++, sent++) door.infer(addSubRequest(caller), model);
+    clock.tick();
+  }
+  return caller.count;
+}
+
+const bench = new CallBench('an inference request from the door to its answer, add_sub [1,16]')
+  .add('making the request alone', COUNT, () => {
+    for (let i = 0; i < COUNT; i++) kept[i] = addSubRequest(caller);
+    return kept.length;
+  })
+  .add('one request a tick', COUNT, () => answer(1))
+  .add(`${MAX_BATCH_SIZE} requests a tick, one batch`, COUNT, () => answer(MAX_BATCH_SIZE))
+  .add('64 requests a tick, 8 batches', COUNT, () => answer(64));
+await bench.run();
+if (model.scheduler.inflightCount > 0) throw new Error(`${model.scheduler.inflightCount} requests were not answered`);
+await metrics.close();
