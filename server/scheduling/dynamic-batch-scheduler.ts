@@ -30,6 +30,9 @@ export interface DynamicBatchSchedulerOptions {
   readonly onFault: (error: unknown) => void;
 }
 
+/** Batches up to this many requests mean ticks of a few microseconds. */
+const QUIET_BATCH = 2;
+
 /**
  * One state (a queue), one loop (`#dispatch`), many that poke it: a new request, a finished batch, a timer, an instance that became free. Every poke only
  * asks for one dispatch at the end of the tick, so that all requests which the tick brought are in the queue when a batch is formed; no timer runs unless
@@ -47,6 +50,8 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   /** Requests inside executions. */
   #executing = 0;
   #isDispatchScheduled = false;
+  /** Requests in the last batch. */
+  #lastTake = 1;
   #timer: ClockTimer | null = null;
   /** Waiting requests whose callers have gone. */
   #cancelledCount = 0;
@@ -101,7 +106,8 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   poke(): void {
     if (this.#isDispatchScheduled || this.#queue.length === 0) return;
     this.#isDispatchScheduled = true;
-    if (this.#policy.maxQueueDelayNs === 0) this.#instances.expect();
+    // In a long tick the host would be asleep again before its batch is there.
+    if (this.#lastTake <= QUIET_BATCH && this.#policy.maxQueueDelayNs === 0) this.#instances.expect();
     this.clock.endOfTick(this.#runDispatch);
   }
 
@@ -170,6 +176,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   #takeBatch(count: number): Batch {
     const requests = new Array<InferenceRequest>(count);
     for (let i = 0; i < count; i++) requests[i] = this.#leaveQueue(this.#queue.shift());
+    this.#lastTake = count;
     return new Batch(requests, this);
   }
 
