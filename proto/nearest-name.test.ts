@@ -20,6 +20,7 @@ describe('nearestName', () => {
     expect(nearestName('', fields)).toBeUndefined();
     expect(nearestName('x'.repeat(10_000), fields)).toBeUndefined();
     expect(didYouMean('kernel_memory', fields)).toBe('');
+    expect(nearestName('x', ['y'])).toBeUndefined();
   });
 
   test('finds a name with one letter left out', () => {

@@ -11,7 +11,8 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
   const wanted = fold(name);
   if (wanted.length === 0 || wanted.length > MAX_LENGTH) return undefined;
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
+  // Of a name of one letter, another letter is no misspelling.
+  let bestDistance = Math.min(wanted.length, Math.max(1, Math.floor(wanted.length / 3)) + 1);
   let looked = 0;
   for (const candidate of candidates) {
     if (++looked > MAX_CANDIDATES) break;

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { nearestName } from '../proto/nearest-name.ts';
 import type { Logger, LogLevel } from './log.ts';
@@ -38,6 +39,9 @@ async function main(argv: readonly string[]): Promise<void> {
     await serve(argv.slice(1));
   } else if (first.startsWith('-') || first.toLowerCase().endsWith('.onnx')) {
     await serve(argv);
+  } else if (existsSync(first)) {
+    stderr(`nereid: '${first}' is not a command; to serve a directory of models: nereid serve --model-repository ${first}\n`);
+    process.exitCode = EXIT_FAILED;
   } else {
     const near = nearestName(first, commands);
     stderr(

@@ -5,6 +5,7 @@ import { HostPool } from './execution/host-pool.ts';
 import { systemClock } from './inference/clock.ts';
 import { servedShape } from './inference/model-signature.ts';
 import type { Logger } from './log.ts';
+import { LogLimit } from './log-limit.ts';
 import { MetricsRegistry } from './metrics/metrics.ts';
 import type { ServerOptions } from './options.ts';
 import { protocolRoutes } from './protocols/index.ts';
@@ -43,6 +44,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
   });
   const clock = systemClock;
   const onFault = (error: unknown): void => log.error({ err: error }, 'a fault in the server; the request was failed');
+  const reportModelFailure = modelFailureLog(log);
   const pool = new HostPool({
     kind: options.executionHost,
     executionTimeoutMs: options.executionTimeoutMs,
@@ -66,6 +68,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     modelFile: options.modelFile,
     loader,
     warn: (model, message) => log.warn({ model }, message),
+    unusable: (model, reason) => log.error({ model, reason }, 'model is UNAVAILABLE'),
     onFault,
   });
   const admission = new Admission(options.maxInflightRequests, options.httpMaxBufferedBytes);
@@ -81,7 +84,9 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     isReady: () => isLoaded && !isDraining && (!options.strictReadiness || repository.isReady),
     isLive: () => !isDraining,
     reportFault: (error) => {
-      if (!(error instanceof InferenceError) || error.code === 'INTERNAL') onFault(error);
+      if (!(error instanceof InferenceError)) onFault(error);
+      else if (error.failureReason === 'BACKEND') reportModelFailure(error);
+      else if (error.code === 'INTERNAL') onFault(error);
     },
   };
 
@@ -113,6 +118,12 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       },
     });
     pool.putInService();
+    if (repository.index(false).length === 0) {
+      log.warn(
+        { repositories: options.modelRepository },
+        'no models: a repository has a directory for each, as in <repository>/<model>/1/model.onnx',
+      );
+    }
     isLoaded = true;
     const failed = repository.index(false).filter((entry) => entry.state !== 'READY');
     if (failed.length > 0 && options.exitOnError) {
@@ -204,6 +215,17 @@ function hostForUrl(address: string): string {
   return address.includes(':') ? `[${address === '::' ? '::1' : address}]` : address;
 }
 
+/** What a model cannot run is its caller's to hear and the metrics' to count; a caller must not fill the log with it. */
+function modelFailureLog(log: Logger): (error: InferenceError) => void {
+  const limit = new LogLimit();
+  return (error) => {
+    const leftOut = limit.pass(performance.now());
+    if (leftOut < 0) return;
+    const line = { code: error.code, error: error.message };
+    log.warn(leftOut === 0 ? line : { ...line, notLogged: leftOut }, 'a model failed a request');
+  };
+}
+
 function requestLog(log: Logger): RequestLog {
   return {
     ended: (request, durationNs, error) => {
@@ -211,6 +233,7 @@ function requestLog(log: Logger): RequestLog {
       if (error === null) log.debug(line, 'inference');
       else log.debug({ ...line, code: error.code, error: error.message }, 'inference failed');
     },
+    refused: (model, error) => log.debug({ model, code: error.code, error: error.message }, 'inference refused'),
   };
 }
 

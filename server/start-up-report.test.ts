@@ -71,6 +71,11 @@ test('the table is aligned; a reason stands where the tensors would', () => {
     ].join('\n'),
   );
   expect(modelTable([], false)).toBe('no models\n');
+  const narrow = modelTable([digits, broken], false, 80).split('\n');
+  expect(narrow[1]).toBe('  inputs -> outputs');
+  expect(narrow[3]).toBe(`  ${digits.inputs} -> ${digits.outputs}`);
+  expect(narrow[4]).toMatch(/^a-broken-model .*UNAVAILABLE/);
+  expect(Math.max(...narrow.filter((line) => !line.startsWith('  ')).map((line) => line.length))).toBeLessThanOrEqual(80);
   expect(modelTable([digits, broken], true)).toContain('\u001b[32mREADY');
 });
 

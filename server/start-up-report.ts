@@ -46,8 +46,8 @@ export interface StartUpProgress {
 
 export interface StartUpReportOptions {
   readonly log: Logger;
-  /** Where the table goes. */
-  readonly output: { write(text: string): unknown };
+  /** Where the table goes; `columns` is a terminal's width. */
+  readonly output: { write(text: string): unknown; readonly columns?: number | undefined };
   /** A terminal has colours and, while models load, one line that is written over; else there is a log line for each model. */
   readonly isTerminal: boolean;
   /** False: the models become log lines, so that what the process writes is log lines only. */
@@ -99,7 +99,7 @@ class StartUpReport implements StartUpProgress {
     const { output, isTerminal, isTable, log } = this.#options;
     const ready = models.filter((model) => model.state === 'READY').length;
     if (isTerminal) output.write(CLEAR_LINE);
-    if (isTable) output.write(`\n${modelTable(models, isTerminal)}\n${urlLines(models, urls)}\n`);
+    if (isTable) output.write(`\n${modelTable(models, isTerminal, output.columns)}\n${urlLines(models, urls)}\n`);
     log.info({ models: models.length, ready, ...urls }, `serving ${ready} of ${models.length} models`);
   }
 
@@ -120,8 +120,8 @@ const headings: readonly string[] = ['model', 'version', 'state', 'backend', 'ho
 const MAX_CELL = 60;
 const MAX_LAST_CELL = 120;
 
-/** The start-up table, ending in a line break. */
-export function modelTable(models: readonly ModelTableRow[], isColoured: boolean): string {
+/** The start-up table, ending in a line break. Where it is wider than `columns`, the last cell of each row stands below it. */
+export function modelTable(models: readonly ModelTableRow[], isColoured: boolean, columns: number = Number.POSITIVE_INFINITY): string {
   if (models.length === 0) return 'no models\n';
   const rows = models.slice(0, MAX_ROWS).map((model) => {
     const isReady = model.state === 'READY';
@@ -138,10 +138,12 @@ export function modelTable(models: readonly ModelTableRow[], isColoured: boolean
   });
   const table = [[...headings], ...rows];
   const widths = headings.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  const isNarrow = widths.reduce((sum, width) => sum + width + 2, -2) > columns;
   const lines = table.map((row, index) => {
     const padded = row.map((text, column) => (column === row.length - 1 ? text : text.padEnd(widths[column]!)));
+    if (isNarrow) padded.push(`\n  ${padded.pop()!}`);
     if (isColoured && index > 0) padded[2] = `\u001b[${row[2] === 'READY' ? 32 : 31}m${padded[2]!}\u001b[39m`;
-    return padded.join('  ').trimEnd();
+    return padded.join('  ').replaceAll(/ +$/gm, '');
   });
   if (models.length > MAX_ROWS) lines.push(`and ${models.length - MAX_ROWS} more`);
   return `${lines.join('\n')}\n`;

@@ -42,6 +42,7 @@ function addCase(what: string, requestCount: number, datatype: Datatype, columns
     reporter: new ModelReporter('identity', '1', {}),
     clock: new TickClock(),
     onBatchEnd: () => {},
+    onBatchDivided: () => {},
     onFault: (error) => {
       throw error;
     },

@@ -27,6 +27,7 @@ const repository = new ModelRepository({
   modelFile: 'add_sub.onnx',
   loader: { load: () => Promise.resolve(model) } as unknown as ModelLoader,
   warn: () => {},
+  unusable: () => {},
   onFault: reportFault,
 });
 await repository.loadAll({ started: () => {}, loading: () => {}, loaded: () => {} });

@@ -12,6 +12,8 @@ import { validateRequest } from './validate-request.ts';
 /** Hears of every ended request; the request log. Null where the log's level is off, so that nothing is formatted. */
 export interface RequestLog {
   ended(request: InferenceRequest, durationNs: number, error: InferenceError | null): void;
+  /** A request that was refused before it was queued: by its decoder, or by the door. */
+  refused(modelName: string, error: InferenceError): void;
 }
 
 /**
@@ -58,6 +60,11 @@ export class InferenceDoor implements RequestObserver {
       model.reporter.requestFailed(refusal.failureReason, 0);
       throw refusal;
     }
+  }
+
+  /** Every protocol tells of a request that ended with a throw of its decoder, of `route` or of `infer`, so that the request log has them all. */
+  refused(modelName: string, error: InferenceError): void {
+    if (this.#log !== null) this.#log.refused(modelName, error);
   }
 
   onRequestEnd(request: InferenceRequest, response: InferenceResponse | null, error: InferenceError | null): void {

@@ -161,6 +161,7 @@ function checkSize(tensor: Tensor, spec: InputSpec, signature: ModelSignature): 
         `input byte size mismatch for input '${spec.name}' for model '${signature.modelName}'. Expected ${expected}, got ${tensor.data.length}`,
       );
     }
+    if (spec.datatype === 'BOOL') checkBooleans(tensor, spec, signature);
     return;
   }
   const end = skipBytesElements(tensor.data, 0, count);
@@ -171,6 +172,17 @@ function checkSize(tensor: Tensor, spec: InputSpec, signature: ModelSignature): 
       ? `expected ${count} string elements for inference input '${spec.name}' for model '${signature.modelName}', got ${got}`
       : `unexpected number of string elements ${got} for inference input '${spec.name}' for model '${signature.modelName}', expecting ${count}`,
   );
+}
+
+/** Native code may take any other byte of a BOOL for whatever it likes. */
+function checkBooleans({ data }: Tensor, spec: InputSpec, signature: ModelSignature): void {
+  for (let i = 0; i < data.length; i++) {
+    if (data[i]! > 1) {
+      throw invalidArgument(
+        `input '${spec.name}' for model '${signature.modelName}': element ${i} is the byte ${data[i]!}, but BOOL has 0 (false) and 1 (true) only`,
+      );
+    }
+  }
 }
 
 function show(shape: readonly number[]): string {

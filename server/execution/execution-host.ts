@@ -38,7 +38,8 @@ export interface ExecutionBatch {
    * returns.
    */
   complete(outputs: readonly Tensor[], timing: ExecutionTiming): void;
-  fail(error: InferenceError): void;
+  /** `mayDivide`: the host lives, and what failed is this batch's contents or size: parts of it may well succeed. */
+  fail(error: InferenceError, mayDivide?: boolean): void;
 }
 
 /** One model instance, seen from the serving side. */

@@ -153,8 +153,8 @@ async function answer<Message extends { readonly id: number }>(
 
 function failed(id: number, error: unknown): FailedMessage {
   const known = InferenceError.from(error);
-  const cause = known.cause ?? error;
-  const detail = known.message === 'internal error; the server log has the details' || known.cause !== undefined ? describe(cause) : '';
+  // A model that is refused has its reason; where in the code it was found out helps only where the code is at fault.
+  const detail = known.code === 'INTERNAL' ? describe(known.cause ?? error) : '';
   return { id, code: known.code, message: known.message.slice(0, 8192), detail };
 }
 

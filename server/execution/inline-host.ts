@@ -192,7 +192,7 @@ class InlineInstanceChannel implements InstanceChannel {
       outputBytes = 0;
       region = arena.allocate(inputBytes);
       if (region < 0) {
-        batch.fail(tooLargeBatch(this.#tensors.key, inputBytes, arena.byteLength));
+        batch.fail(tooLargeBatch(this.#tensors.key, inputBytes, arena.byteLength), true);
         return;
       }
     }
@@ -209,7 +209,7 @@ class InlineInstanceChannel implements InstanceChannel {
       writer.begin(this.#metadata, this.#modelName, bytes, offset, outputBytes);
       const error = this.#execute(inputs, writer);
       if (error !== null) {
-        batch.fail(error);
+        batch.fail(error, true);
         return;
       }
       const timing = { inferNs: writer.inferNs, outputNs: writer.outputNs() };

@@ -80,7 +80,7 @@ export class ProcessInstanceChannel implements InstanceChannel {
     this.#inflightCount++;
     setImmediate(() => {
       this.settled();
-      batch.fail(error);
+      batch.fail(error, true);
       this.tellCapacity();
     });
   }

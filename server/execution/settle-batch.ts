@@ -15,7 +15,7 @@ export function settleHead(inflight: InflightBatches, head: InflightBatch, area:
   if (error !== null) {
     inflight.shift();
     channel.settled();
-    batch.fail(error);
+    batch.fail(error, true);
     return true;
   }
   const outputs = readOutputs(area, tensors.metadata, head.large);

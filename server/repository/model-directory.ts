@@ -1,7 +1,8 @@
+import type { Stats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { basename, extname, join, sep } from 'node:path';
+import { basename, extname, join, relative, sep } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
-import { invalidArgument } from '../../proto/inference-error.ts';
+import { type InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { throwOnConfigErrors } from './config-finding.ts';
 import { findUnsupportedConfig } from './config-support.ts';
 import { normaliseModelConfig } from './normalise-model-config.ts';
@@ -47,6 +48,29 @@ export async function listModelDirectories(repository: string): Promise<string[]
  * that is wrong with the configuration, or when the version policy leaves no version.
  */
 export async function readModelDirectory(repository: string, name: string): Promise<ModelDescription> {
+  try {
+    return await describeModelDirectory(repository, name);
+  } catch (error) {
+    throw readFailure(error, repository);
+  }
+}
+
+/** A file system's error as the operator's to mend, naming the file by its path below `directory`; any other error as it is. */
+export function readFailure(error: unknown, directory: string): unknown {
+  const { code, path } = error as NodeJS.ErrnoException;
+  if (code === undefined || path === undefined) return error;
+  const reasons: Readonly<Record<string, string>> = {
+    EACCES: "the server's user may not read it",
+    EPERM: "the server's user may not read it",
+    ENOENT: 'it is not there',
+    ELOOP: 'its links lead in a circle',
+  };
+  const below = relative(directory, path);
+  // A link may have led elsewhere; where that is, is nobody's business.
+  return invalidArgument(`cannot read '${below.startsWith('..') ? basename(path) : below}': ${reasons[code] ?? code}`);
+}
+
+async function describeModelDirectory(repository: string, name: string): Promise<ModelDescription> {
   const path = join(repository, name);
   const entries = await readdir(path, { withFileTypes: true });
   const directories: string[] = [];
@@ -62,6 +86,12 @@ export async function readModelDirectory(repository: string, name: string): Prom
   const warnings = findings.filter((finding) => finding.severity === 'warning').map((finding) => `${finding.field}: ${finding.message}`);
 
   const firstVersion = listVersions(directories).versions[0];
+  if (firstVersion === undefined && written.backend === '' && written.platform === '') {
+    throw noVersionDirectory(
+      name,
+      entries.map((entry) => entry.name),
+    );
+  }
   const firstVersionEntries = firstVersion === undefined ? [] : await readdir(join(path, String(firstVersion)));
   const config = normaliseModelConfig(written, { name, firstVersionEntries });
   const choice = chooseVersions(config.versionPolicy, directories, name);
@@ -72,6 +102,20 @@ export async function readModelDirectory(repository: string, name: string): Prom
     labels: await readLabels(path, config),
     warnings: [...warnings, ...choice.warnings],
   };
+}
+
+/** What a new user runs into: a model file beside the configuration, or nothing at all. */
+function noVersionDirectory(name: string, entries: readonly string[]): InferenceError {
+  const stray = entries.find((entry) => entry.toLowerCase().endsWith('.onnx'));
+  if (stray !== undefined && /^[0-9]+$/.test(name)) {
+    return invalidArgument(
+      `model '${name}': no version directory, and its name is one: the repository looks like a model's own directory; give the directory above it`,
+    );
+  }
+  return invalidArgument(
+    `model '${name}': no version directory: expected one whose name is a number, with the model in it: ${name}/1/model.onnx` +
+      (stray === undefined ? '' : `; move ${name}/${stray} there`),
+  );
 }
 
 /** A model that is one file and no repository: its name is the file's, its version 1, everything else comes from the file. */
@@ -125,9 +169,20 @@ async function readLabels(path: string, config: ModelConfig): Promise<Map<string
 }
 
 async function readBounded(file: string, maxBytes: number, what: string): Promise<string> {
-  const { size } = await stat(file);
+  const found = await stat(file);
+  // Reading a pipe or a device may never end.
+  if (!found.isFile()) throw invalidArgument(`${what}: expected a file, found ${describeEntry(found)}`);
+  const { size } = found;
   if (size > maxBytes) throw invalidArgument(`${what}: the file has ${size} bytes, expected at most ${maxBytes}`);
   return readFile(file, 'utf8');
+}
+
+/** What stands where a file should, in words. */
+export function describeEntry(entry: Stats): string {
+  if (entry.isDirectory()) return 'a directory';
+  if (entry.isFIFO()) return 'a pipe';
+  if (entry.isSocket()) return 'a socket';
+  return 'a device';
 }
 
 async function isDirectory(path: string): Promise<boolean> {

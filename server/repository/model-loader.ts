@@ -1,4 +1,5 @@
-import { stat } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import type { HostPool } from '../execution/host-pool.ts';
@@ -7,7 +8,7 @@ import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { autoCompleteConfig } from './auto-complete-config.ts';
 import { Model } from './model.ts';
-import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
+import { describeEntry, type ModelDescription, type ModelVersionFile, readFailure } from './model-directory.ts';
 
 export interface ModelLoaderOptions {
   readonly pool: HostPool;
@@ -90,11 +91,21 @@ function firstResponseBounds(config: ModelConfig): [] | [readonly number[]] {
 }
 
 async function requireFile({ modelPath, version }: ModelVersionFile, config: ModelConfig): Promise<void> {
-  try {
-    await stat(modelPath);
-  } catch {
+  const found = await stat(modelPath).catch(() => null);
+  if (found === null) {
     throw invalidArgument(
       `no file '${config.defaultModelFilename}' in version directory ${version}; put the model there, or name its file in default_model_filename`,
+    );
+  }
+  try {
+    await access(modelPath, constants.R_OK);
+  } catch (error) {
+    throw readFailure(error, dirname(dirname(modelPath)));
+  }
+  // A pipe would keep its host waiting for the whole load timeout. What a directory means is the backend's to say.
+  if (!found.isFile() && !found.isDirectory()) {
+    throw invalidArgument(
+      `'${config.defaultModelFilename}' in version directory ${version} is ${describeEntry(found)}; put the model file itself there`,
     );
   }
 }

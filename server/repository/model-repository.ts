@@ -28,6 +28,8 @@ export interface ModelRepositoryOptions {
   readonly modelFile: string | null;
   readonly loader: ModelLoader;
   readonly warn: (modelName: string, message: string) => void;
+  /** Hears of a model that can't be served, or not any more: beside what `LoadProgress.loaded` tells. */
+  readonly unusable: (modelName: string, reason: string) => void;
   readonly onFault: (error: unknown) => void;
 }
 
@@ -102,7 +104,7 @@ export class ModelRepository {
     const { model } = version;
     version.unavailable(failureReason(error));
     this.#models.get(version.modelName)?.settle();
-    this.#options.warn(version.modelName, version.reason);
+    this.#options.unusable(version.modelName, version.reason);
     if (model === null) return;
     model.failPending(error);
     this.#retire(model);
@@ -188,7 +190,7 @@ export class ModelRepository {
     for (const directory of directories) {
       for (const name of await listModelDirectories(directory)) {
         if (homes.has(name)) {
-          this.#entry(name).reason = 'model appears in two or more repositories';
+          this.#entry(name).reason = 'model appears in two or more repositories: rename it in one of them, or remove it there';
           continue;
         }
         homes.set(name, directory);
@@ -196,12 +198,16 @@ export class ModelRepository {
     }
     for (const [name, directory] of homes) {
       const entry = this.#entry(name);
-      if (entry.reason !== '') continue;
+      if (entry.reason !== '') {
+        this.#options.unusable(name, entry.reason);
+        continue;
+      }
       try {
         descriptions.push(await readModelDirectory(directory, name));
       } catch (error) {
+        if (!(error instanceof InferenceError)) this.#options.onFault(error);
         entry.reason = failureReason(InferenceError.from(error));
-        this.#options.warn(name, entry.reason);
+        this.#options.unusable(name, entry.reason);
       }
     }
     return descriptions;

@@ -20,6 +20,9 @@ function contextOf(signature: ModelSignature): BatchContext & { ended: number; f
     onBatchEnd(count) {
       this.ended += count;
     },
+    onBatchDivided: () => {
+      throw new Error('nothing here may be divided');
+    },
     onFault: (error) => faults.push(error),
   };
 }

@@ -18,6 +18,8 @@ export interface BatchContext {
   readonly clock: Clock;
   /** Hears that a batch of `requestCount` requests has ended and that an instance may be free. */
   onBatchEnd(requestCount: number): void;
+  /** Takes back the requests of a batch that failed, to run them in smaller ones; they are still executing. */
+  onBatchDivided(requests: readonly InferenceRequest[]): void;
   /** A caller threw on its answer: a fault of the server's that must not cost the batch's other callers theirs. */
   onFault(error: unknown): void;
 }
@@ -113,7 +115,12 @@ export class Batch implements ExecutionBatch {
     this.#context.onBatchEnd(this.requests.length);
   }
 
-  fail(error: InferenceError): void {
+  /** One request that the model cannot take must not cost the others theirs: a batch that may be divided is, and only what fails alone fails. */
+  fail(error: InferenceError, mayDivide = false): void {
+    if (mayDivide && this.requests.length > 1) {
+      this.#context.onBatchDivided(this.requests);
+      return;
+    }
     for (const request of this.requests) {
       try {
         request.fail(error);

@@ -149,6 +149,43 @@ describe('DynamicBatchScheduler', () => {
     expect(running()).toEqual([1]);
   });
 
+  it('a batch that the model refuses is divided until only the request at fault fails', () => {
+    const { clock, send, instance, ledger, running, scheduler, reporter } = rig();
+    const sizes: number[] = [];
+    for (const id of ['1', '2', '3', '4', '5', '6']) send(id);
+    clock.tick();
+    send('7');
+    while (scheduler.inflightCount > 0) {
+      sizes.push(...running());
+      const values = new Int32Array(instance.running[0]!.inputs[0]!.data.buffer);
+      if (values.includes(5)) instance.fail(new InferenceError('INTERNAL', 'no five', { failureReason: 'BACKEND' }), true);
+      else instance.answer();
+      clock.tick();
+    }
+    // What was there first is answered first.
+    expect(sizes).toEqual([6, 3, 3, 2, 1, 1, 1, 1]);
+    expect(ledger.endings.filter(({ error }) => error !== null).map(({ id }) => id)).toEqual(['5']);
+    expect(ledger.endings.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5', '6', '7']);
+    for (const { id, outputs, error } of ledger.endings) {
+      if (error === null) expect([...new Int32Array(outputs[0]!.data.buffer)]).toEqual([Number(id)]);
+    }
+    expect(reporter.pendingCount).toBe(0);
+  });
+
+  it('ends the halves of a divided batch when no instance comes any more', () => {
+    const { clock, send, instance, ledger, scheduler } = rig();
+    send('1');
+    send('2');
+    clock.tick();
+    instance.fail(new InferenceError('INTERNAL', 'failed'), true);
+    scheduler.failPending(new InferenceError('UNAVAILABLE', 'gone'));
+    expect(ledger.endings.map(({ id, error }) => [id, error?.code])).toEqual([
+      ['1', 'UNAVAILABLE'],
+      ['2', 'UNAVAILABLE'],
+    ]);
+    expect(scheduler.inflightCount).toBe(0);
+  });
+
   it('stop finishes what was accepted and refuses the rest', async () => {
     const { clock, send, instance, scheduler, ledger } = rig();
     send('1');
@@ -190,7 +227,7 @@ describe('DynamicBatchScheduler', () => {
       { weight: 5, arbitrary: fc.record({ do: fc.constant('send' as const), rows: fc.integer({ min: 1, max: 8 }) }) },
       { weight: 3, arbitrary: fc.record({ do: fc.constant('tick' as const), rows: fc.constant(0) }) },
       { weight: 2, arbitrary: fc.record({ do: fc.constant('answer' as const), rows: fc.constant(0) }) },
-      { weight: 1, arbitrary: fc.record({ do: fc.constant('fail' as const), rows: fc.constant(0) }) },
+      { weight: 1, arbitrary: fc.record({ do: fc.constant('fail' as const), rows: fc.nat(1) }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('cancel' as const), rows: fc.nat(30) }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('advance' as const), rows: fc.integer({ min: 1, max: 2000 }) }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('memory' as const), rows: fc.nat(1) }) },
@@ -213,7 +250,7 @@ describe('DynamicBatchScheduler', () => {
           else if (what === 'memory') instance.isOutOfMemory = rows === 1;
           else if (instance.running.length > 0) {
             if (what === 'answer') instance.answer();
-            else instance.fail(new InferenceError('INTERNAL', 'failed'));
+            else instance.fail(new InferenceError('INTERNAL', 'failed'), rows === 1);
           }
         }
         instance.isOutOfMemory = false;

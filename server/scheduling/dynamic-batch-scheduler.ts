@@ -46,6 +46,8 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   readonly #policy: BatchPolicy;
   readonly #instances: InstanceSource;
   readonly #queue: PendingQueue;
+  /** Halves of batches that failed whole, to run before anything that waits. As many requests as have been executing, at most. */
+  readonly #parts: (readonly InferenceRequest[])[] = [];
   readonly #decision: BatchDecision = { take: 0, waitNs: 0, isComplete: false };
   /** Requests inside executions. */
   #executing = 0;
@@ -104,7 +106,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
 
   /** Something changed: look again at the end of this tick. */
   poke(): void {
-    if (this.#isDispatchScheduled || this.#queue.length === 0) return;
+    if (this.#isDispatchScheduled || (this.#queue.length === 0 && this.#parts.length === 0)) return;
     this.#isDispatchScheduled = true;
     // In a long tick the host would be asleep again before its batch is there.
     if (this.#lastTake <= QUIET_BATCH && this.#policy.maxQueueDelayNs === 0) this.#instances.expect();
@@ -122,6 +124,12 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     this.#settleStop();
   }
 
+  onBatchDivided(requests: readonly InferenceRequest[]): void {
+    const middle = (requests.length + 1) >> 1;
+    this.#parts.push(requests.slice(0, middle), requests.slice(middle));
+    this.poke();
+  }
+
   stop(): Promise<void> {
     this.#isStopping = true;
     return new Promise((resolve) => {
@@ -137,6 +145,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   /** Ends every waiting request with `error`: no instance will come any more. */
   failPending(error: InferenceError): void {
     while (this.#queue.length > 0) this.#leaveQueue(this.#queue.shift()).fail(error);
+    for (const part of this.#parts.splice(0)) new Batch(part, this).fail(error);
     this.reporter.pendingCount = 0;
     this.#settleStop();
   }
@@ -150,6 +159,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     const nowNs = this.clock.nowNs();
     if (this.#cancelledCount > 0 || this.#earliestDeadlineNs <= nowNs) this.#dropGone(nowNs);
 
+    if (this.#parts.length > 0) this.#runParts();
     while (this.#queue.length > 0) {
       formBatch(this.#queue, this.#policy, nowNs, this.#decision);
       if (this.#decision.take === 0) {
@@ -171,6 +181,18 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     }
     this.reporter.pendingCount = this.#queue.length;
     this.#settleStop();
+  }
+
+  #runParts(): void {
+    for (let part = this.#parts[0]; part !== undefined; part = this.#parts[0]) {
+      const instance = this.#instances.take(true);
+      if (instance === null) return;
+      this.#parts.shift();
+      if (!instance.execute(new Batch(part, this))) {
+        this.#parts.unshift(part);
+        return;
+      }
+    }
   }
 
   #takeBatch(count: number): Batch {

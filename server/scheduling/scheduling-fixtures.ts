@@ -139,8 +139,8 @@ export class ManualInstance implements InstanceChannel {
     for (const input of inputs) input.data.fill(0xee);
   }
 
-  fail(error: InferenceError): void {
-    this.running.shift()!.batch.fail(error);
+  fail(error: InferenceError, mayDivide = false): void {
+    this.running.shift()!.batch.fail(error, mayDivide);
   }
 
   async release(): Promise<void> {}

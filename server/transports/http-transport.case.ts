@@ -1,6 +1,9 @@
 /** What both HTTP engines must do, and `http-transport-abuse.case.ts` what they must not let through. Run by the test file of each engine. */
 
-import { readFileSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StartHttpTransport } from './http-exchange.ts';
@@ -249,6 +252,17 @@ export function httpTransportCase(engine: 'uws' | 'node', start: StartHttpTransp
       await expect(fixture.serve({ tls: { ...TEST_TLS, certFile: TEST_TLS.keyFile } })).rejects.toThrow(
         /^cannot use the TLS certificate[^\n]*$/,
       );
+      const folder = mkdtempSync(join(tmpdir(), 'nereid-tls-'));
+      try {
+        const keyFile = join(folder, 'other.key.pem');
+        const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+        writeFileSync(keyFile, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+        await expect(fixture.serve({ tls: { ...TEST_TLS, keyFile } })).rejects.toThrow(
+          /the key is not the one that belongs to the certificate$/,
+        );
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
     });
 
     it('drains: finishes what is open, closes the idle, takes nothing new', async () => {

@@ -33,7 +33,9 @@ function handleInfer(exchange: HttpExchange, context: ProtocolContext): void {
     call.start(request, context.door);
   } catch (error) {
     context.reportFault(error);
-    respondError(exchange, InferenceError.from(error));
+    const refusal = InferenceError.from(error);
+    context.door.refused(exchange.params[0]!, refusal);
+    respondError(exchange, refusal);
   }
 }
 

@@ -7,7 +7,7 @@ import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import type { HttpErrorBody, HttpTransport, HttpTransportOptions, StartHttpTransport } from '../http-exchange.ts';
 import * as refusals from '../http-refusals.ts';
 import { isHttpMethod } from '../http-router.ts';
-import { listenFailure, tlsFailure } from '../listen-failure.ts';
+import { checkTlsFiles, listenFailure, tlsFailure } from '../listen-failure.ts';
 import { type RequestFraming, RequestIntake } from '../request-intake.ts';
 import { type ConnectedSocket, NodeConnection, NodeExchange, type NodeExchangeHost, NodeRequest } from './node-exchange.ts';
 
@@ -331,6 +331,7 @@ function statusOfParserError(code: string | undefined): number {
 /** The engine that is always there. */
 export const startNodeHttpTransport: StartHttpTransport = async (options) => {
   let transport: NodeHttpTransport;
+  if (options.tls !== null) checkTlsFiles(options.tls);
   try {
     transport = new NodeHttpTransport(options);
   } catch (error) {

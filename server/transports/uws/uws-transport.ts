@@ -1,12 +1,10 @@
 /** @hotpath uWebSockets.js request and response to an exchange and back; native callbacks are pooled, one copy of each body, one scratch buffer for answers. */
 
-import { readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
 import { copyBody, joinBody } from '../buffered-exchange.ts';
 import type { HttpTransport, HttpTransportOptions } from '../http-exchange.ts';
 import { REQUEST_TIMEOUT } from '../http-refusals.ts';
 import { isHttpMethod } from '../http-router.ts';
-import { listenFailure, tlsFailure } from '../listen-failure.ts';
+import { checkTlsFiles, listenFailure } from '../listen-failure.ts';
 import { type RequestFraming, RequestIntake } from '../request-intake.ts';
 import { UwsCallbacks, UwsExchange, type UwsExchangeHost } from './uws-exchange.ts';
 import type { UwsApp, UwsListenSocket, UwsModule, UwsRequest, UwsResponse } from './uws-module.ts';
@@ -248,12 +246,7 @@ export async function startUwsTransport(uws: UwsModule, options: HttpTransportOp
     if (tls.caFile !== null) {
       throw new Error('the uws engine asks for no client certificates: use --http-engine node with a CA file');
     }
-    try {
-      // The engine itself does not say what is wrong with a file.
-      createSecureContext({ cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) });
-    } catch (error) {
-      throw tlsFailure(tls, error);
-    }
+    checkTlsFiles(tls);
   }
   const transport = new UwsTransport(uws, options);
   transport.listen(options.host, options.port);
