@@ -228,7 +228,17 @@ export class ModelRepository {
 }
 
 function noneReady(entry: ModelEntry): InferenceError {
-  const states = [...entry.versions.values()].map(
+  const versions = [...entry.versions.values()];
+  if (versions.some((version) => version.state === 'LOADING')) {
+    return new InferenceError(
+      'UNAVAILABLE',
+      `Request for unknown model: '${entry.name}' is not at ready state: it is being loaded; retry shortly`,
+      {
+        retryAfterSeconds: 1,
+      },
+    );
+  }
+  const states = versions.map(
     (version) => `version ${version.version} is ${version.state}${version.reason === '' ? '' : ` (${version.reason})`}`,
   );
   const why = entry.reason === '' ? states.join('; ') : entry.reason;
