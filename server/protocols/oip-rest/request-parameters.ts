@@ -6,6 +6,7 @@ import { FLAG, MAX_NAME_BYTES, readText, readUnsigned, UNSIGNED, wrongField, wro
 import { type JsonReader, OPEN_BRACE, QUOTE } from './json-reader.ts';
 
 const MAX_PARAMETERS = 1_024;
+const NO_OTHERS: Readonly<Record<string, RequestParameter>> = Object.freeze(Object.create(null) as Record<string, RequestParameter>);
 
 /**
  * The `parameters` object of an infer request: the protocol's reserved words by themselves, all others as they are, for the model. Sequence words that ask for a
@@ -15,8 +16,8 @@ export class RequestParameters {
   priority = 0;
   timeoutUs = 0;
   binaryDataOutput = false;
-  /** Without a prototype: a key is the caller's word, also when it is "__proto__". */
-  readonly others: Record<string, RequestParameter> = Object.create(null) as Record<string, RequestParameter>;
+  /** Without a prototype: a key is the caller's word, also when it is "__proto__". Made when there is one; few requests have any. */
+  others: Readonly<Record<string, RequestParameter>> = NO_OTHERS;
 
   constructor(reader: JsonReader | null) {
     if (reader === null) return;
@@ -44,6 +45,7 @@ export class RequestParameters {
         refuseSequence('sequence_end', requireFlag(reader, 'sequence_end'));
       } else {
         if (++count > MAX_PARAMETERS) throw invalidArgument(`parameters: expected at most ${MAX_PARAMETERS} entries, got more`);
+        if (count === 1) this.others = Object.create(null) as Record<string, RequestParameter>;
         readOther(reader, this.others);
       }
     }
@@ -52,7 +54,6 @@ export class RequestParameters {
 
 /** What a request without parameters has. */
 export const NO_REQUEST_PARAMETERS: Readonly<RequestParameters> = new RequestParameters(null);
-Object.freeze(NO_REQUEST_PARAMETERS.others);
 
 function readOther(reader: JsonReader, parameters: Record<string, RequestParameter>): void {
   const keyBytes = reader.stringEnd - reader.stringStart;
