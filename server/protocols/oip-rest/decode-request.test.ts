@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeBytes, encodeBytes } from '../../../proto/bytes.ts';
 import { InferenceError, type StatusCode } from '../../../proto/inference-error.ts';
+import { STATUS_FORMS } from '../../../proto/status-forms.ts';
 import type { InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
 import { decodeInferRequest, type InferTarget } from './decode-request.ts';
-import { HTTP_STATUS } from './status.ts';
 
 const caller: InferenceCaller = {
   onResponse: () => undefined,
@@ -33,7 +33,7 @@ function refusal(body: unknown, header = '', to: InferTarget = target, code: Sta
   } catch (error) {
     expect(error).toBeInstanceOf(InferenceError);
     expect((error as InferenceError).code).toBe(code);
-    if (code === 'INVALID_ARGUMENT') expect(HTTP_STATUS[code]).toBe(400);
+    if (code === 'INVALID_ARGUMENT') expect(STATUS_FORMS[code].http).toBe(400);
     return (error as InferenceError).message;
   }
   throw new Error('not refused');
