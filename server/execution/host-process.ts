@@ -17,6 +17,7 @@ import {
   type CreateInstanceMessage,
   controlFrame,
   type DisposeInstanceMessage,
+  type DoneMessage,
   type FailedMessage,
   FRAME_KIND,
   type FrameKind,
@@ -24,8 +25,10 @@ import {
   type HelloMessage,
   HOST_FDS,
   LARGE_OUTPUT_PREFIX_BYTES,
+  type LoadedMessage,
   type LoadMessage,
   MAX_TENSOR_FRAME_BYTES,
+  type ReadyMessage,
   type UnloadMessage,
 } from './messages.ts';
 import { ResultFrames } from './result-frames.ts';
@@ -53,7 +56,13 @@ let runLoop: HostRunLoop | null = null;
 let results: ResultFrames | null = null;
 /** Control requests that haven't been answered. */
 let openRequests = 0;
-const done: { kind: FrameKind; body: object } = { kind: FRAME_KIND.done, body: {} };
+/** What a control request is answered with; its id is added where it is sent. */
+interface Answer {
+  readonly kind: FrameKind;
+  readonly body: Omit<LoadedMessage, 'id'> | Omit<DoneMessage, 'id'>;
+}
+
+const done: Answer = { kind: FRAME_KIND.done, body: {} };
 
 control.on('data', (chunk: Buffer) => {
   reader.push(chunk);
@@ -130,13 +139,14 @@ function hello(message: HelloMessage): void {
   } else {
     results = new ResultFrames(worker);
   }
-  control.write(controlFrame(FRAME_KIND.ready, { boundaryVersion: BOUNDARY_VERSION, pid: process.pid }));
+  const ready: ReadyMessage = { boundaryVersion: BOUNDARY_VERSION, pid: process.pid };
+  control.write(controlFrame(FRAME_KIND.ready, ready));
 }
 
 /** Runs a control request and sends its answer; whatever goes wrong is an answer too. */
 async function answer<Message extends { readonly id: number }>(
   message: Message,
-  run: (message: Message) => Promise<{ kind: FrameKind; body: object }>,
+  run: (message: Message) => Promise<Answer>,
 ): Promise<void> {
   openRequests++;
   let frame: Buffer;
