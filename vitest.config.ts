@@ -4,7 +4,7 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config';
 const config: ViteUserConfig = defineConfig({
   test: {
     pool: 'forks',
-    include: ['{proto,backends,server,bench}/**/*.test.ts'],
+    include: ['{proto,backends,server,clients,bench}/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

@@ -188,6 +188,8 @@ async function openMetrics(options: ServerOptions, context: ProtocolContext, met
 
 function transportLimits(options: ServerOptions, context: ProtocolContext): Omit<HttpTransportOptions, 'host' | 'port' | 'routes' | 'tls'> {
   return {
+    webSockets: [],
+    allowOrigins: [],
     errorBody: httpErrorBody,
     maxBodyBytes: options.httpMaxInputSize,
     maxBufferedBodyBytes: options.httpMaxBufferedBytes,

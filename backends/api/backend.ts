@@ -59,6 +59,8 @@ export interface Model {
   readonly metadata: ModelMetadata;
   /** One executable copy. Instances of a model may share its weights. */
   createInstance(): Promise<ModelInstance>;
+  /** Instead of `createInstance`, for a model whose configuration says `model_transaction_policy { decoupled: true }`. */
+  createDecoupledInstance?(): Promise<DecoupledModelInstance>;
   unload(): Promise<void>;
 }
 
@@ -86,4 +88,24 @@ export interface OutputSink {
   inferStarted(): void;
   /** The model is done; what follows is compute_output. */
   inferEnded(): void;
+}
+
+/** An instance of a model that answers a request with any number of responses, over time; it may work on many requests at once. */
+export interface DecoupledModelInstance {
+  /**
+   * The responses to one request, each with every output of the model, in the metadata's order. The host asks for the next one only while the client has room for it.
+   * Ends the request by ending; throws InferenceError when the model fails, which ends this request alone. When `signal` aborts nobody waits any more: end soon.
+   * Runs on the host's event loop: never hold it for long, other requests and the cancel wait for it. `inputs` are the request's own until the iteration ends; the bytes of
+   * a response stay as they are until the next one is asked for.
+   */
+  infer(request: DecoupledRequest): AsyncIterable<readonly Tensor[]>;
+  dispose(): Promise<void>;
+}
+
+export interface DecoupledRequest {
+  /** Those present, with the names and datatypes of the metadata. */
+  readonly inputs: readonly Tensor[];
+  /** Request parameters that are not reserved words of the protocol. */
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  readonly signal: AbortSignal;
 }

@@ -33,6 +33,8 @@ const transport = await start({
       handle: (exchange) => exchange.respond(200, headers, answer),
     },
   ],
+  webSockets: [],
+  allowOrigins: [],
   errorBody: { contentType: 'text/plain', encode: (status, message) => `${status} ${message}` },
   maxBodyBytes: 64 * 2 ** 20,
   maxBufferedBodyBytes: 2 ** 30,

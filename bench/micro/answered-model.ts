@@ -109,6 +109,10 @@ export class CountingCaller implements InferenceCaller {
     this.count++;
   }
 
+  onComplete(): void {
+    throw new Error('the end of a decoupled model came to a caller of one that is not');
+  }
+
   onError(_request: InferenceRequest, error: Error): void {
     throw error;
   }

@@ -2,7 +2,7 @@
 
 import type { Datatype } from '../../proto/datatype.ts';
 import type { Tensor } from '../../proto/tensor.ts';
-import { classifyTensor } from '../../server/protocols/oip-rest/classification.ts';
+import { classifyTensor } from '../../server/protocols/classification.ts';
 import { CallBench } from './call-bench.ts';
 
 function tensor(datatype: Datatype, shape: readonly number[], values: ArrayBufferView): Tensor {

@@ -1,6 +1,6 @@
 /** One literal to a number, by each of the ways that there are; against Number() of the text. `node dist/bench/micro/decimal-reader.bench.js` */
 
-import { DecimalReader } from '../../server/protocols/oip-rest/decimal-reader.ts';
+import { DecimalReader } from '../../server/protocols/oip-json/decimal-reader.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 1000;

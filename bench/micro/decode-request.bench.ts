@@ -1,5 +1,5 @@
 import { Bench } from 'tinybench';
-import { decodeInferRequest, type InferTarget } from '../../server/protocols/oip-rest/decode-request.ts';
+import { decodeInferRequest, type InferTarget } from '../../server/protocols/oip-json/decode-request.ts';
 import { printThroughput } from './throughput.ts';
 
 /** Whole infer bodies, from four numbers to an image, against JSON.parse and the typed array made of its data. */
@@ -10,7 +10,7 @@ const target: InferTarget = {
   inputs: [{ name: 'INPUT0', datatype: 'FP32', dims: [-1] }],
   outputs: [{ name: 'OUTPUT0' }],
 };
-const caller = { onResponse: () => undefined, onError: () => undefined };
+const caller = { onResponse: () => undefined, onComplete: () => undefined, onError: () => undefined };
 
 const bench = new Bench({ time: 400, warmupTime: 200 });
 const sizes = new Map<string, number>();

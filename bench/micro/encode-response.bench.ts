@@ -3,7 +3,7 @@ import type { Datatype } from '../../proto/datatype.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import { InferenceRequest, type RequestedOutput } from '../../server/inference/inference-request.ts';
 import { InferenceResponse } from '../../server/inference/inference-response.ts';
-import { respondInference } from '../../server/protocols/oip-rest/encode-response.ts';
+import { respondInference } from '../../server/protocols/oip-rest/respond-inference.ts';
 import type { HttpBody, HttpExchange } from '../../server/transports/http-exchange.ts';
 import { printThroughput } from './throughput.ts';
 
@@ -28,7 +28,7 @@ function requestFor(outputs: readonly RequestedOutput[]): InferenceRequest {
     parameters: {},
     priority: 0,
     timeoutUs: 0,
-    caller: { onResponse: () => undefined, onError: () => undefined },
+    caller: { onResponse: () => undefined, onComplete: () => undefined, onError: () => undefined },
   });
 }
 

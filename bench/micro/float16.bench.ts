@@ -1,6 +1,6 @@
 /** The 16-bit floating-point types to doubles and back: `node dist/bench/micro/float16.bench.js` */
 
-import { fromBf16, fromFp16, toBf16, toFp16 } from '../../server/protocols/oip-rest/float16.ts';
+import { fromBf16, fromFp16, toBf16, toFp16 } from '../../proto/float16.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 1000;

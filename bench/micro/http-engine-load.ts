@@ -44,6 +44,8 @@ export const ECHO_OPTIONS: HttpTransportOptions = {
       },
     },
   ],
+  webSockets: [],
+  allowOrigins: [],
   errorBody: { contentType: 'application/json', encode: (_, error) => JSON.stringify({ error }) },
   maxBodyBytes: 64 * 1024 * 1024,
   maxBufferedBodyBytes: 256 * 1024 * 1024,

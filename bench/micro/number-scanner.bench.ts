@@ -1,6 +1,6 @@
 import { Bench } from 'tinybench';
 import type { Datatype } from '../../proto/datatype.ts';
-import { scanTensorData } from '../../server/protocols/oip-rest/number-scanner.ts';
+import { scanTensorData } from '../../server/protocols/oip-json/number-scanner.ts';
 import { printThroughput } from './throughput.ts';
 
 /** JSON `data` arrays of 150,000 numbers: the scanner against JSON.parse and the typed array made of it. */

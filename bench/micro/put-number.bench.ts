@@ -1,6 +1,6 @@
 /** One number as ASCII digits: `node dist/bench/micro/put-number.bench.js` */
 
-import { MAX_NUMBER_BYTES, putDouble, putFloat32, putInteger, putInteger64 } from '../../server/protocols/oip-rest/put-number.ts';
+import { MAX_NUMBER_BYTES, putDouble, putFloat32, putInteger, putInteger64 } from '../../server/protocols/oip-json/put-number.ts';
 import { CallBench } from './call-bench.ts';
 
 /** More numbers than V8 remembers the texts of. */

@@ -1,6 +1,6 @@
 /** The JSON of an infer request by what it has beside numbers, against JSON.parse: `node dist/bench/micro/request-json.bench.js` */
 
-import { RequestJsonParser } from '../../server/protocols/oip-rest/request-json.ts';
+import { RequestJsonParser } from '../../server/protocols/oip-json/request-json.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 64;

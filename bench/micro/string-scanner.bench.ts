@@ -1,8 +1,8 @@
 /** JSON strings to length-prefixed UTF-8, by what is in them; against JSON.parse and the bytes of its strings. `node dist/bench/micro/string-scanner.bench.js` */
 
 import { encodeBytes } from '../../proto/bytes.ts';
-import { ArrayWalker } from '../../server/protocols/oip-rest/array-walker.ts';
-import { scanStrings } from '../../server/protocols/oip-rest/string-scanner.ts';
+import { ArrayWalker } from '../../server/protocols/oip-json/array-walker.ts';
+import { scanStrings } from '../../server/protocols/oip-json/string-scanner.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 1000;

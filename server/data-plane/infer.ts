@@ -17,7 +17,7 @@ export interface RequestLog {
 }
 
 /**
- * Every protocol calls these two, in this order: `route` before it decodes (what it decodes depends on the model), `infer` after. A guard, a limit or a
+ * Every protocol calls two of these, in this order: `route` or `routeUnary` before it decodes (what it decodes depends on the model), `infer` after. A guard, a limit or a
  * count that concerns inference belongs here, once, and nowhere else.
  */
 export class InferenceDoor implements RequestObserver {
@@ -39,6 +39,18 @@ export class InferenceDoor implements RequestObserver {
    */
   route(modelName: string, version: string): Model {
     return this.#repository.route(modelName, version);
+  }
+
+  /** As `route`, for a call that has one answer: a decoupled model, which may have any number, is UNIMPLEMENTED there. */
+  routeUnary(modelName: string, version: string): Model {
+    const model = this.#repository.route(modelName, version);
+    if (model.isDecoupled) {
+      throw new InferenceError(
+        'UNIMPLEMENTED',
+        `doesn't support models with decoupled transaction policy: model '${modelName}' may answer a request with any number of responses; use gRPC ModelStreamInfer or the WebSocket`,
+      );
+    }
+    return model;
   }
 
   /**

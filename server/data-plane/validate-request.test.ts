@@ -40,7 +40,7 @@ function request(inputs: Tensor[], outputs: string[] = []): InferenceRequest {
     parameters: {},
     priority: 0,
     timeoutUs: 0,
-    caller: { onResponse: () => {}, onError: () => {} },
+    caller: { onResponse: () => {}, onComplete: () => {}, onError: () => {} },
   });
 }
 

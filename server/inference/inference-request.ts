@@ -16,11 +16,17 @@ export interface RequestedOutput {
 }
 
 /**
- * Who waits for the answer: a protocol's per-call object. Exactly one of the two is called, exactly once, never before `infer` returned.
+ * Who waits for the answer: a protocol's per-call object. None of these is called before `infer` returned, and none after the end: a response that is final,
+ * `onComplete`, or `onError`, exactly one of them, exactly once.
  */
 export interface InferenceCaller {
-  /** The response's tensors are borrowed: their bytes are valid until this returns. Encode or copy them here. */
-  onResponse(request: InferenceRequest, response: InferenceResponse): void;
+  /**
+   * The response's tensors are borrowed: their bytes are valid until this returns. Encode or copy them here. `isFinal` is false only for decoupled models, and there
+   * for every response: their end is `onComplete`.
+   */
+  onResponse(request: InferenceRequest, response: InferenceResponse, isFinal: boolean): void;
+  /** A decoupled model has given all its responses to this request, which may have been none. */
+  onComplete(request: InferenceRequest): void;
   onError(request: InferenceRequest, error: InferenceError): void;
 }
 
@@ -76,6 +82,10 @@ export class InferenceRequest {
   holder: RequestHolder | null = null;
   /** Set by the door: the model version that answers. The door alone knows its type. */
   model: object | null = null;
+  /** Responses of a decoupled model that were handed to the caller. */
+  responseCount = 0;
+  /** Set by the caller: see {@link pauseResponses}. */
+  isPaused = false;
   /** Set when the request has been answered; guards "exactly once". */
   isDone = false;
   /** Hears of the end before the caller does; the door uses it to settle statistics and permits. */
@@ -93,12 +103,38 @@ export class InferenceRequest {
     this.caller = init.caller;
   }
 
+  /** One response of a decoupled model; others may follow. Nothing happens after the end, and after a cancel. */
+  stream(response: InferenceResponse): void {
+    if (this.isDone || this.isCancelled) return;
+    this.responseCount++;
+    this.caller.onResponse(this, response, false);
+  }
+
+  /** All responses of a decoupled model are given. */
+  complete(): void {
+    if (this.isDone) return;
+    this.isDone = true;
+    this.observer?.onRequestEnd(this, null, null);
+    this.caller.onComplete(this);
+  }
+
+  /** The caller cannot take more responses of a decoupled model at the moment; the model stops within a few, whose number is bounded. */
+  pauseResponses(): void {
+    this.isPaused = true;
+  }
+
+  resumeResponses(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    if (!this.isDone) this.holder?.onRequestResumed(this);
+  }
+
   /** Answers the request. A second end (a host that answers late, a cancel that crosses) is dropped here and nowhere else. */
   respond(response: InferenceResponse): void {
     if (this.isDone) return;
     this.isDone = true;
     this.observer?.onRequestEnd(this, response, null);
-    this.caller.onResponse(this, response);
+    this.caller.onResponse(this, response, true);
   }
 
   /** The caller is no longer there to hear an answer. */
@@ -116,11 +152,13 @@ export class InferenceRequest {
   }
 }
 
-/** A scheduler, as a waiting request knows it. */
+/** A scheduler, as a waiting request knows it; that of a decoupled model holds the request until its end. */
 export interface RequestHolder {
   onRequestCancelled(request: InferenceRequest): void;
+  onRequestResumed(request: InferenceRequest): void;
 }
 
 export interface RequestObserver {
+  /** `response` and `error` both null: a decoupled model's request is complete. */
   onRequestEnd(request: InferenceRequest, response: InferenceResponse | null, error: InferenceError | null): void;
 }

@@ -67,6 +67,11 @@ export class Model {
     this.#onStopped();
   }
 
+  /** It answers a request with any number of responses (`model_transaction_policy`). */
+  get isDecoupled(): boolean {
+    return this.config.modelTransactionPolicy?.decoupled ?? false;
+  }
+
   /** Instances that are alive now. */
   get instanceCount(): number {
     return this.#instances.aliveCount;

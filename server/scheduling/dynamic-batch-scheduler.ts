@@ -118,6 +118,9 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     this.poke();
   }
 
+  /** Its models answer once. */
+  onRequestResumed(): void {}
+
   onBatchEnd(requestCount: number): void {
     this.#executing -= requestCount;
     this.poke();

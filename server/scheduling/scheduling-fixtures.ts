@@ -54,6 +54,10 @@ export class Ledger implements InferenceCaller {
     });
   }
 
+  onComplete(request: InferenceRequest): void {
+    this.endings.push({ id: request.id, error: null, outputs: [] });
+  }
+
   onError(request: InferenceRequest, error: InferenceError): void {
     this.endings.push({ id: request.id, error, outputs: [] });
   }

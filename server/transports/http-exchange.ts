@@ -3,6 +3,8 @@
  * engines (uws, node) meet this contract and one suite, `http-transport.case.ts`.
  */
 
+import type { WebSocketRoute } from './web-socket.ts';
+
 export type HttpMethod = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE' | 'OPTIONS' | 'PATCH';
 
 /** One request and the chance to answer it once. */
@@ -64,6 +66,12 @@ export interface HttpTransportOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly routes: readonly HttpRoute[];
+  readonly webSockets: readonly WebSocketRoute[];
+  /**
+   * Origins (scheme://host[:port]) whose pages may call from a browser, or '*': CORS for the routes, and the Origin check of WebSocket handshakes. A WebSocket handshake
+   * without an Origin, or with the server's own, is always taken; one with another is refused with 403.
+   */
+  readonly allowOrigins: readonly string[];
   readonly errorBody: HttpErrorBody;
   /** Largest body, before and after its content coding is undone, bytes. */
   readonly maxBodyBytes: number;

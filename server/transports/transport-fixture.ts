@@ -27,6 +27,8 @@ export class TransportFixture {
       host: '127.0.0.1',
       port: 0,
       routes: this.#routes(),
+      webSockets: [],
+      allowOrigins: [],
       errorBody: { contentType: 'application/json', encode: (status, message) => JSON.stringify({ status, error: message }) },
       maxBodyBytes: 1024 * 1024,
       maxBufferedBodyBytes: 4 * 1024 * 1024,

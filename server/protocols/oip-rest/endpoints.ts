@@ -7,10 +7,10 @@ import type { InferenceCaller, InferenceRequest } from '../../inference/inferenc
 import type { InferenceResponse } from '../../inference/inference-response.ts';
 import type { Model } from '../../repository/model.ts';
 import type { HttpAbortListener, HttpExchange, HttpRoute } from '../../transports/http-exchange.ts';
+import { decodeInferRequest } from '../oip-json/decode-request.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { controlRoutes } from './control.ts';
-import { decodeInferRequest } from './decode-request.ts';
-import { respondInference } from './encode-response.ts';
+import { respondInference } from './respond-inference.ts';
 import { respondError } from './status.ts';
 
 const INFER_HEADERS: readonly string[] = [INFERENCE_HEADER_CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING];
@@ -27,7 +27,7 @@ export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
 
 function handleInfer(exchange: HttpExchange, context: ProtocolContext): void {
   try {
-    const model = context.door.route(exchange.params[0]!, exchange.params[1] ?? '');
+    const model = context.door.routeUnary(exchange.params[0]!, exchange.params[1] ?? '');
     const call = new RestInferCall(exchange, model, context);
     const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, call);
     call.start(request, context.door);
@@ -67,6 +67,10 @@ class RestInferCall implements InferenceCaller, HttpAbortListener {
       this.#context.reportFault(error);
       respondError(this.#exchange, InferenceError.from(error));
     }
+  }
+
+  onComplete(): void {
+    throw new Error('a unary call was given the end of a decoupled model');
   }
 
   onError(_request: InferenceRequest, error: InferenceError): void {

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeBytes } from '../../../proto/bytes.ts';
-import type { InferenceError } from '../../../proto/inference-error.ts';
-import type { Tensor } from '../../../proto/tensor.ts';
+import { decodeBytes } from '../../proto/bytes.ts';
+import { toBf16, toFp16 } from '../../proto/float16.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
+import type { Tensor } from '../../proto/tensor.ts';
 import { classifyTensor, MAX_CLASSES } from './classification.ts';
-import { toBf16, toFp16 } from './float16.ts';
 
 const fp32 = (values: number[], shape = [values.length]): Tensor => ({
   name: 'Y',

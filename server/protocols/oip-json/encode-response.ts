@@ -1,11 +1,9 @@
-/** @hotpath an InferenceResponse to the bytes of its HTTP answer; binary outputs go out as the views they are */
+/** @hotpath an InferenceResponse to JSON and bytes; binary outputs go out as the views they are */
 
-import { BINARY_CONTENT_TYPE, CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, JSON_CONTENT_TYPE } from '../../../proto/headers.ts';
 import type { Tensor } from '../../../proto/tensor.ts';
 import type { InferenceRequest, RequestedOutput, RequestParameter } from '../../inference/inference-request.ts';
 import type { InferenceResponse } from '../../inference/inference-response.ts';
-import type { HttpExchange } from '../../transports/http-exchange.ts';
-import { classifyTensor } from './classification.ts';
+import { classifyTensor } from '../classification.ts';
 import { JsonWriter } from './json-writer.ts';
 
 /** What encoding needs to know of the model version that answered; a `ModelSignature` has it all. */
@@ -15,42 +13,45 @@ export interface AnswerSource {
   readonly outputs: readonly { readonly name: string; readonly labels: readonly string[] | null }[];
 }
 
-const JSON_HEADERS: readonly string[] = [CONTENT_TYPE, JSON_CONTENT_TYPE];
-
 /** One for the thread: an answer is written and handed over within one call. */
 const writer = new JsonWriter();
+/** The usual answer, all of it JSON, needs no array of its own. */
+const jsonOnly: Uint8Array[] = [];
 
 /**
- * Answers with 200: the response's JSON, then the bytes of its binary outputs in the order of `outputs`. JSON numbers read back exactly, to the datatype they come
- * from; NaN and the infinities are the strings "NaN", "Infinity", "-Infinity".
+ * The answer as pieces: the response's JSON, then the bytes of its binary outputs in the order of `outputs`. JSON numbers read back exactly, to the datatype they come
+ * from; NaN and the infinities are the strings "NaN", "Infinity", "-Infinity". `parameters` are those of the response, and whatever the protocol adds.
  *
- * Answers nothing and throws when an output cannot be encoded as asked: INVALID_ARGUMENT for BYTES that are no UTF-8 in JSON, and for a classification of what has no
- * classes.
+ * The pieces, and the array, are borrowed: from the writer until `releaseEncoder`, which is to be called in every case, and from the response.
+ *
+ * Throws when an output cannot be encoded as asked: INVALID_ARGUMENT for BYTES that are no UTF-8 in JSON, and for a classification of what has no classes.
  *
  * Source: Open Inference Protocol, `$inference_response`, with the binary tensor data and classification extensions.
  */
-export function respondInference(
-  exchange: HttpExchange,
+export function encodeInference(
   request: InferenceRequest,
   response: InferenceResponse,
   source: AnswerSource,
-): void {
+  parameters: Readonly<Record<string, RequestParameter>> | null = response.parameters,
+): readonly Uint8Array[] {
   writer.reset();
-  try {
-    const pieces = encodeResponse(request, response, source);
-    if (pieces === null) {
-      exchange.respond(200, JSON_HEADERS, writer.view());
-    } else {
-      pieces[0] = writer.view();
-      exchange.respond(200, [CONTENT_TYPE, BINARY_CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, String(writer.length)], pieces);
-    }
-  } finally {
-    writer.release();
-  }
+  const pieces = writeResponse(request, response, source, parameters) ?? jsonOnly;
+  pieces[0] = writer.view();
+  return pieces;
+}
+
+export function releaseEncoder(): void {
+  jsonOnly.length = 0;
+  writer.release();
 }
 
 /** Writes the JSON; returns the binary pieces behind a place for it, or null when there is none. */
-function encodeResponse(request: InferenceRequest, response: InferenceResponse, source: AnswerSource): Uint8Array[] | null {
+function writeResponse(
+  request: InferenceRequest,
+  response: InferenceResponse,
+  source: AnswerSource,
+  parameters: Readonly<Record<string, RequestParameter>> | null,
+): Uint8Array[] | null {
   writer.ascii('{');
   if (request.id !== '') {
     writer.ascii('"id":');
@@ -61,7 +62,7 @@ function encodeResponse(request: InferenceRequest, response: InferenceResponse, 
   writer.string(response.modelName);
   writer.ascii(',"model_version":');
   writer.string(response.modelVersion);
-  if (response.parameters !== null) writeParameters(response.parameters);
+  if (parameters !== null) writeParameters(parameters);
   writer.ascii(',"outputs":[');
   let pieces: Uint8Array[] | null = null;
   const { outputs } = response;

@@ -8,6 +8,7 @@ import { decodeInferRequest, type InferTarget } from './decode-request.ts';
 
 const caller: InferenceCaller = {
   onResponse: () => undefined,
+  onComplete: () => undefined,
   onError: () => undefined,
 };
 

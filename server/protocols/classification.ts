@@ -1,10 +1,10 @@
 /** @hotpath picks the best classes of each row, for outputs that a request asks to have classified */
 
-import { encodeBytes } from '../../../proto/bytes.ts';
-import { byteSizeOf } from '../../../proto/datatype.ts';
-import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
-import type { Tensor } from '../../../proto/tensor.ts';
-import { fromBf16, fromFp16 } from './float16.ts';
+import { encodeBytes } from '../../proto/bytes.ts';
+import { byteSizeOf } from '../../proto/datatype.ts';
+import { fromBf16, fromFp16 } from '../../proto/float16.ts';
+import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import type { Tensor } from '../../proto/tensor.ts';
 
 /** Classes of one row: past this, sorting it would hold up every other request. */
 export const MAX_CLASSES = 1_000_000;

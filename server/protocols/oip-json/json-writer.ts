@@ -3,9 +3,9 @@
 import { isUtf8 } from 'node:buffer';
 import { LENGTH_PREFIX_BYTES, skipBytesElement } from '../../../proto/bytes.ts';
 import { byteSizeOf, type Datatype } from '../../../proto/datatype.ts';
+import { fromBf16, fromFp16, toBf16, toFp16 } from '../../../proto/float16.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import type { Tensor } from '../../../proto/tensor.ts';
-import { fromBf16, fromFp16, toBf16, toFp16 } from './float16.ts';
 import { MAX_NUMBER_BYTES, putAscii, putDouble, putFloat32, putInteger, putInteger64 } from './put-number.ts';
 
 const FIRST_BYTES = 64 * 1024;

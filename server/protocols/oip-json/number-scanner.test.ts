@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeBytes } from '../../../proto/bytes.ts';
 import type { Datatype } from '../../../proto/datatype.ts';
+import { fromBf16, fromFp16 } from '../../../proto/float16.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
-import { fromBf16, fromFp16 } from './float16.ts';
 import { scanTensorData } from './number-scanner.ts';
 
 function scan(text: string | Uint8Array, datatype: Datatype, shape: number[]): Uint8Array {

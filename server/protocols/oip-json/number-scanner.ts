@@ -1,9 +1,9 @@
 /** @hotpath JSON `data` arrays straight from the body's bytes to a tensor's bytes; nothing is allocated per element */
 
 import { byteSizeOf, type Datatype } from '../../../proto/datatype.ts';
+import { toBf16, toFp16 } from '../../../proto/float16.ts';
 import { ArrayWalker } from './array-walker.ts';
 import { DecimalReader } from './decimal-reader.ts';
-import { toBf16, toFp16 } from './float16.ts';
 import { malformedJson } from './json-reader.ts';
 import { scanStrings } from './string-scanner.ts';
 

@@ -2,17 +2,19 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { encodeBytes } from '../../../proto/bytes.ts';
 import { byteSizeOf, DATATYPES, type Datatype } from '../../../proto/datatype.ts';
+import { fromBf16, fromFp16 } from '../../../proto/float16.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import type { Tensor } from '../../../proto/tensor.ts';
 import { type InferenceCaller, InferenceRequest, type RequestedOutput } from '../../inference/inference-request.ts';
 import { InferenceResponse } from '../../inference/inference-response.ts';
 import type { HttpBody, HttpExchange } from '../../transports/http-exchange.ts';
-import { type AnswerSource, respondInference } from './encode-response.ts';
-import { fromBf16, fromFp16 } from './float16.ts';
+import { respondInference } from '../oip-rest/respond-inference.ts';
+import type { AnswerSource } from './encode-response.ts';
 import { scanTensorData } from './number-scanner.ts';
 
 const caller: InferenceCaller = {
   onResponse: () => undefined,
+  onComplete: () => undefined,
   onError: () => undefined,
 };
 const timing = { queueNs: 0, computeInputNs: 0, computeInferNs: 0, computeOutputNs: 0 };
