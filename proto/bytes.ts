@@ -60,15 +60,58 @@ export function decodeBytes(data: Uint8Array, what: string): Uint8Array[] {
   return elements;
 }
 
-/** Elements (strings as UTF-8) to a tensor's bytes. */
+const utf8 = new TextEncoder();
+/** Up to here a loop over the characters is quicker than a call of the encoder. */
+const SHORT_TEXT = 24;
+
+/** Elements (strings as UTF-8; a lone surrogate becomes U+FFFD) to a tensor's bytes. Without Node's Buffer: clients in browsers use it too. */
 export function encodeBytes(elements: readonly (string | Uint8Array)[]): Uint8Array {
-  const parts = elements.map((element) => (typeof element === 'string' ? Buffer.from(element, 'utf8') : element));
-  const out = Buffer.allocUnsafe(parts.reduce((total, part) => total + LENGTH_PREFIX_BYTES + part.length, 0));
+  // Text is taken for ASCII until it proves otherwise.
+  let left = 0;
+  for (let i = 0; i < elements.length; i++) left += LENGTH_PREFIX_BYTES + elements[i]!.length;
+  let out = new Uint8Array(left);
   let at = 0;
-  for (const part of parts) {
-    at = out.writeUInt32LE(part.length, at);
-    out.set(part, at);
-    at += part.length;
+  for (let i = 0; i < elements.length; i++) {
+    const element = elements[i]!;
+    const start = at + LENGTH_PREFIX_BYTES;
+    left -= LENGTH_PREFIX_BYTES + element.length;
+    if (typeof element === 'string') {
+      at = writeText(out, start, out.length - left, element);
+      if (at < 0) {
+        // Room for all that may still come, so this happens once. No UTF-16 unit takes more than three bytes.
+        out = grow(out, start + 3 * element.length + 3 * left);
+        at = start + utf8.encodeInto(element, out.subarray(start)).written;
+      }
+    } else {
+      out.set(element, start);
+      at = start + element.length;
+    }
+    const length = at - start;
+    out[start - 4] = length;
+    out[start - 3] = length >>> 8;
+    out[start - 2] = length >>> 16;
+    out[start - 1] = length >>> 24;
   }
-  return out;
+  return at === out.length ? out : out.slice(0, at);
+}
+
+/** Offset behind the text, or -1 when it does not fit in front of `end`. */
+function writeText(out: Uint8Array, at: number, end: number, text: string): number {
+  if (text.length <= SHORT_TEXT) {
+    let i = 0;
+    for (; i < text.length; i++) {
+      const c = text.charCodeAt(i);
+      if (c >= 0x80) break;
+      out[at + i] = c;
+    }
+    if (i === text.length) return at + i;
+  }
+  const { read, written } = utf8.encodeInto(text, out.subarray(at, end));
+  return read === text.length ? at + written : -1;
+}
+
+function grow(out: Uint8Array<ArrayBuffer>, size: number): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(size);
+  larger.set(out);
+  return larger;
 }

@@ -17,7 +17,7 @@ const GRACE_MS = 1_000;
 /** npm passes on to its child the signal that the child's process group got as well: two signals for one wish. */
 const SAME_SIGNAL_MS = 250;
 
-const commands: readonly string[] = ['serve', 'help', 'version'];
+const commands: readonly string[] = ['serve', 'client', 'help', 'version'];
 
 const stderr = (text: string): void => void process.stderr.write(text);
 
@@ -28,13 +28,16 @@ async function main(argv: readonly string[]): Promise<void> {
   process.stdout.on('error', () => {});
   process.stderr.on('error', () => {});
   const first = argv[0];
-  const wantsHelp = argv.includes('--help') || argv.includes('-h') || first === 'help';
+  const wantsHelp = first !== 'client' && (argv.includes('--help') || argv.includes('-h') || first === 'help');
   if (wantsHelp || first === undefined) {
     const { serveHelp } = await import('./options-help.ts');
     process.stdout.write(serveHelp());
     if (!wantsHelp) process.exitCode = EXIT_FAILED;
   } else if (first === 'version' || argv.includes('--version')) {
     process.stdout.write(`nereid ${readVersion()}\n`);
+  } else if (first === 'client') {
+    const { clientCommand } = await import('../clients/typescript/src/cli/client-command.ts');
+    process.exitCode = await clientCommand(argv.slice(1));
   } else if (first === 'serve') {
     await serve(argv.slice(1));
   } else if (first.startsWith('-') || first.toLowerCase().endsWith('.onnx')) {

@@ -11,6 +11,7 @@ export function serveHelp(): string {
   const lines = [
     'Usage: nereid serve --model-repository DIR [OPTION]...',
     '       nereid serve MODEL.onnx [OPTION]...',
+    '       nereid client types MODEL [--url URL] [--out FILE]',
     '',
     ...wrap(
       'Serves the models over the Open Inference Protocol. Every option can be given as a flag, in the environment, or in a configuration file; ' +

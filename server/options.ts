@@ -46,10 +46,30 @@ export interface ServerOptions {
   readonly httpTlsCert: string | null;
   readonly httpTlsKey: string | null;
   readonly httpTlsCa: string | null;
+  readonly httpAllowOrigin: readonly string[];
+  readonly allowWebsocket: boolean;
+  readonly websocketMaxInflightRequests: number;
+  readonly websocketMaxUnsentBytes: number;
+  readonly websocketIdleTimeoutMs: number;
 
   readonly allowGrpc: boolean;
   readonly grpcAddress: string;
   readonly grpcPort: number;
+  readonly grpcMaxReceiveBytes: number;
+  readonly grpcMaxSendBytes: number;
+  readonly grpcMaxMetadataBytes: number;
+  readonly grpcMaxConnections: number;
+  readonly grpcMaxConcurrentCalls: number;
+  readonly grpcTlsCert: string | null;
+  readonly grpcTlsKey: string | null;
+  readonly grpcTlsCa: string | null;
+  readonly grpcUseSsl: boolean;
+  readonly grpcUseSslMutual: boolean;
+  readonly grpcCompression: 'none' | 'low' | 'medium' | 'high';
+  readonly grpcKeepaliveTimeMs: number;
+  readonly grpcKeepaliveTimeoutMs: number;
+  readonly grpcMaxConnectionAgeMs: number;
+  readonly grpcMaxConnectionAgeGraceMs: number;
 
   readonly allowMetrics: boolean;
   readonly metricsAddress: string;
@@ -262,22 +282,165 @@ export const serverOptions: { readonly [Name in keyof ServerOptions]: OptionDecl
     default: null,
     doc: 'Authorities (PEM) one of which must have signed the certificate that a client then has to show.',
   },
+  httpAllowOrigin: {
+    flag: 'http-allow-origin',
+    group: 'HTTP',
+    kind: listKind<readonly string[]>('ORIGIN', (texts) => texts.map(parseOrigin)),
+    default: [],
+    doc: 'Origin whose pages may call from a browser, over HTTP (CORS) and WebSocket, as in https://app.example.com; * for any. May be given several times.',
+  },
+  allowWebsocket: {
+    flag: 'allow-websocket',
+    group: 'HTTP',
+    kind: switchKind,
+    default: true,
+    doc: 'Serve inference over WebSocket at /v2/ws of the HTTP port.',
+  },
+  websocketMaxInflightRequests: {
+    flag: 'websocket-max-inflight-requests',
+    group: 'HTTP',
+    kind: integerKind('COUNT', 1, 65_536),
+    default: 256,
+    doc: 'Requests that one WebSocket connection may have unanswered at one time.',
+  },
+  websocketMaxUnsentBytes: {
+    flag: 'websocket-max-unsent-bytes',
+    group: 'HTTP',
+    kind: bytesKind(64 * KIB),
+    default: 64 * MIB,
+    doc: 'Answers that may wait for a WebSocket client that does not read; past it the connection is closed.',
+  },
+  websocketIdleTimeoutMs: {
+    flag: 'websocket-idle-timeout-ms',
+    group: 'HTTP',
+    kind: integerKind('MS', 8_000, 960_000),
+    default: 120_000,
+    doc: 'A WebSocket client from which nothing came for this long, answers to pings included, is taken to be gone.',
+  },
 
   allowGrpc: {
     flag: 'allow-grpc',
     group: 'gRPC',
     kind: switchKind,
-    default: false,
-    doc: 'Serve the inference protocol over gRPC. Not supported yet.',
+    default: true,
+    doc: 'Serve the inference protocol over gRPC.',
   },
   grpcAddress: {
     flag: 'grpc-address',
     group: 'gRPC',
     kind: textKind('ADDRESS'),
     default: { text: 'that of --http-address', from: (options) => options.httpAddress },
-    doc: 'Address for gRPC; read, and unused for now.',
+    doc: 'Address to listen on for gRPC.',
   },
-  grpcPort: { flag: 'grpc-port', group: 'gRPC', kind: port, default: 8001, doc: 'Port for gRPC; read, and unused for now.' },
+  grpcPort: { flag: 'grpc-port', group: 'gRPC', kind: port, default: 8001, doc: 'Port to listen on for gRPC; 0: any free one.' },
+  grpcMaxReceiveBytes: {
+    flag: 'grpc-max-receive-bytes',
+    group: 'gRPC',
+    kind: bytesKind(KIB),
+    default: { text: 'that of --http-max-input-size', from: (options) => options.httpMaxInputSize },
+    doc: 'Largest request message, before and after decompression.',
+  },
+  grpcMaxSendBytes: {
+    flag: 'grpc-max-send-bytes',
+    group: 'gRPC',
+    kind: bytesKind(KIB),
+    default: 2 * GIB - 1,
+    doc: 'Largest response message.',
+  },
+  grpcMaxMetadataBytes: {
+    flag: 'grpc-max-metadata-bytes',
+    group: 'gRPC',
+    kind: bytesKind(KIB),
+    default: 16 * KIB,
+    doc: 'Largest metadata (headers) of a call.',
+  },
+  grpcMaxConnections: {
+    flag: 'grpc-max-connections',
+    group: 'gRPC',
+    kind: integerKind('COUNT', 1),
+    default: 10_000,
+    doc: 'gRPC connections open at one time.',
+  },
+  grpcMaxConcurrentCalls: {
+    flag: 'grpc-max-concurrent-calls',
+    group: 'gRPC',
+    kind: integerKind('COUNT', 1, 2 ** 31 - 1),
+    default: 1_024,
+    doc: 'Calls open at one time on one connection; a stream is one call.',
+  },
+  grpcTlsCert: {
+    flag: 'grpc-tls-cert',
+    aliases: ['grpc-server-cert'],
+    group: 'gRPC',
+    kind: optionalTextKind('FILE'),
+    default: null,
+    doc: 'Certificate (PEM) for gRPC over TLS. Needs --grpc-tls-key.',
+  },
+  grpcTlsKey: {
+    flag: 'grpc-tls-key',
+    aliases: ['grpc-server-key'],
+    group: 'gRPC',
+    kind: optionalTextKind('FILE'),
+    default: null,
+    doc: 'Private key of the certificate (PEM).',
+  },
+  grpcTlsCa: {
+    flag: 'grpc-tls-ca',
+    aliases: ['grpc-root-cert'],
+    group: 'gRPC',
+    kind: optionalTextKind('FILE'),
+    default: null,
+    doc: "Authorities (PEM) for clients' certificates; see --grpc-use-ssl-mutual.",
+  },
+  grpcUseSsl: {
+    flag: 'grpc-use-ssl',
+    group: 'gRPC',
+    kind: switchKind,
+    default: { text: 'true where --grpc-tls-cert is given', from: (options) => options.grpcTlsCert !== null },
+    doc: 'gRPC over TLS.',
+  },
+  grpcUseSslMutual: {
+    flag: 'grpc-use-ssl-mutual',
+    group: 'gRPC',
+    kind: switchKind,
+    default: { text: 'true where --grpc-tls-ca is given', from: (options) => options.grpcTlsCa !== null },
+    doc: 'A gRPC client must show a certificate that one of the authorities signed.',
+  },
+  grpcCompression: {
+    flag: 'grpc-infer-response-compression-level',
+    group: 'gRPC',
+    kind: choiceKind('none', 'low', 'medium', 'high'),
+    default: 'none',
+    doc: 'Compress inference responses for clients that accept it; low, medium and high all mean gzip.',
+  },
+  grpcKeepaliveTimeMs: {
+    flag: 'grpc-keepalive-time',
+    group: 'gRPC',
+    kind: milliseconds,
+    default: 7_200_000,
+    doc: 'Silence after which the server pings a gRPC client, ms.',
+  },
+  grpcKeepaliveTimeoutMs: {
+    flag: 'grpc-keepalive-timeout',
+    group: 'gRPC',
+    kind: milliseconds,
+    default: 20_000,
+    doc: 'A ping that is not answered for this long ends the connection, ms.',
+  },
+  grpcMaxConnectionAgeMs: {
+    flag: 'grpc-max-connection-age',
+    group: 'gRPC',
+    kind: integerKind('MS', 0, MAX_MS),
+    default: 0,
+    doc: 'Age at which a gRPC connection is asked to end, so that clients spread over new servers, ms; 0: none.',
+  },
+  grpcMaxConnectionAgeGraceMs: {
+    flag: 'grpc-max-connection-age-grace',
+    group: 'gRPC',
+    kind: integerKind('MS', 0, MAX_MS),
+    default: 0,
+    doc: 'Time that the calls of such a connection get to finish, ms; 0: as long as they take.',
+  },
 
   allowMetrics: {
     flag: 'allow-metrics',
@@ -328,7 +491,7 @@ export const serverOptions: { readonly [Name in keyof ServerOptions]: OptionDecl
     group: 'Execution',
     kind: milliseconds,
     default: 30_000,
-    doc: 'An execution that takes longer ends its host process, which is replaced.',
+    doc: 'An execution that takes longer ends its host process, which is replaced. For a decoupled model: a request that brings no response for as long while its caller takes them is ended.',
   },
   loadTimeoutMs: {
     flag: 'load-timeout-ms',
@@ -414,6 +577,16 @@ export const serverOptions: { readonly [Name in keyof ServerOptions]: OptionDecl
     doc: "Options as a YAML or JSON object whose keys are the flags' names. Flags and environment win over it.",
   },
 };
+
+/** As browsers send it: scheme, host and port, nothing behind. */
+function parseOrigin(text: string): string {
+  if (text === '*') return text;
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || url.origin === 'null' || url.origin !== text.replace(/\/$/, '').toLowerCase()) {
+    throw expected('an origin such as https://app.example.com or http://localhost:5173 (no path), or *', text);
+  }
+  return url.origin;
+}
 
 function parseBackendSetting(text: string): BackendSetting {
   const match = /^(?:([^,=]*),)?([^,=]+)=(.*)$/s.exec(text);

@@ -210,13 +210,14 @@ function checkTogether(options: ServerOptions, warnings: string[]): void {
       `--model-control-mode ${options.modelControlMode} is not supported yet; the models found at start are served until the end`,
     );
   }
-  if (options.allowGrpc) throw new UsageError('--allow-grpc is not supported yet; clients can use HTTP');
-  if (!options.allowHttp) throw new UsageError('--allow-http false would leave no way to call the models: gRPC is not supported yet');
+  if (!options.allowHttp && !options.allowGrpc)
+    throw new UsageError('--allow-http false and --allow-grpc false leave no way to call the models');
   if (options.httpMaxBufferedBytes < options.httpMaxInputSize) {
     const sizes = `${options.httpMaxBufferedBytes} is less than --http-max-input-size ${options.httpMaxInputSize}`;
     throw new UsageError(`--http-max-buffered-bytes ${sizes}: a largest body would never fit`);
   }
   checkTls(options);
+  checkGrpcTls(options, warnings);
   checkPorts(options);
   warnAboutWideBinds(options, warnings);
 }
@@ -257,11 +258,41 @@ function checkTls({ httpTlsCert, httpTlsKey, httpTlsCa }: ServerOptions): void {
   if (httpTlsCa !== null && httpTlsCert === null) throw new UsageError('--http-tls-ca needs --http-tls-cert and --http-tls-key');
 }
 
+function checkGrpcTls(options: ServerOptions, warnings: string[]): void {
+  const { grpcUseSsl, grpcUseSslMutual, grpcTlsCert, grpcTlsKey, grpcTlsCa } = options;
+  if (grpcTlsCert !== null && grpcTlsKey === null) throw new UsageError('--grpc-tls-cert needs --grpc-tls-key');
+  if (grpcTlsKey !== null && grpcTlsCert === null) throw new UsageError('--grpc-tls-key needs --grpc-tls-cert');
+  if ((grpcUseSsl || grpcUseSslMutual) && grpcTlsCert === null) {
+    throw new UsageError(`--grpc-use-ssl${grpcUseSsl ? '' : '-mutual'} needs --grpc-tls-cert and --grpc-tls-key`);
+  }
+  if (grpcUseSslMutual && grpcTlsCa === null) throw new UsageError('--grpc-use-ssl-mutual needs --grpc-tls-ca');
+  if (!grpcUseSsl && grpcTlsCert !== null) {
+    if (grpcUseSslMutual) throw new UsageError('--grpc-use-ssl-mutual needs --grpc-use-ssl');
+    warnings.push('--grpc-use-ssl false: the certificate is not used, gRPC is served without TLS');
+  }
+  if (grpcTlsCa !== null && !grpcUseSslMutual) warnings.push('--grpc-use-ssl-mutual false: no gRPC client is asked for a certificate');
+}
+
+interface Listener {
+  readonly flag: string;
+  readonly isOn: boolean;
+  readonly address: string;
+  readonly port: number;
+}
+
 function checkPorts(options: ServerOptions): void {
-  if (!options.allowMetrics || options.httpPort === 0 || options.httpPort !== options.metricsPort) return;
-  const { httpAddress, metricsAddress } = options;
-  if (httpAddress !== metricsAddress && !isWildcard(httpAddress) && !isWildcard(metricsAddress)) return;
-  throw new UsageError(`--http-port and --metrics-port are both ${options.httpPort}: each needs a port of its own`);
+  const listeners: Listener[] = [
+    { flag: '--http-port', isOn: options.allowHttp, address: options.httpAddress, port: options.httpPort },
+    { flag: '--grpc-port', isOn: options.allowGrpc, address: options.grpcAddress, port: options.grpcPort },
+    { flag: '--metrics-port', isOn: options.allowMetrics, address: options.metricsAddress, port: options.metricsPort },
+  ].filter(({ isOn, port }) => isOn && port !== 0);
+  for (const [index, one] of listeners.entries()) {
+    for (const other of listeners.slice(index + 1)) {
+      if (one.port !== other.port) continue;
+      if (one.address !== other.address && !isWildcard(one.address) && !isWildcard(other.address)) continue;
+      throw new UsageError(`${one.flag} and ${other.flag} are both ${one.port}: each needs a port of its own`);
+    }
+  }
 }
 
 function isWildcard(address: string): boolean {
@@ -273,10 +304,14 @@ function isLoopback(address: string): boolean {
 }
 
 function warnAboutWideBinds(options: ServerOptions, warnings: string[]): void {
-  if (!isLoopback(options.httpAddress)) {
-    const missing = options.httpTlsCert === null ? 'TLS or authentication' : options.httpTlsCa === null ? 'authentication' : null;
-    if (missing !== null) warnings.push(`--http-address ${options.httpAddress} opens the models to other machines without ${missing}`);
-  }
+  const warn = (flag: string, address: string, hasTls: boolean, hasClientCertificates: boolean): void => {
+    if (isLoopback(address) || (hasTls && hasClientCertificates)) return;
+    warnings.push(`${flag} ${address} opens the models to other machines without ${hasTls ? 'authentication' : 'TLS or authentication'}`);
+  };
+  if (options.allowHttp) warn('--http-address', options.httpAddress, options.httpTlsCert !== null, options.httpTlsCa !== null);
+  if (options.allowGrpc) warn('--grpc-address', options.grpcAddress, options.grpcUseSsl, options.grpcUseSslMutual);
+  if (options.httpAllowOrigin.includes('*'))
+    warnings.push('--http-allow-origin * lets the pages of every site call the models from a browser');
   if (options.allowMetrics && !isLoopback(options.metricsAddress)) {
     warnings.push(`--metrics-address ${options.metricsAddress} shows the metrics, model names among them, to other machines`);
   }

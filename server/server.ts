@@ -8,15 +8,18 @@ import type { Logger } from './log.ts';
 import { LogLimit } from './log-limit.ts';
 import { MetricsRegistry } from './metrics/metrics.ts';
 import type { ServerOptions } from './options.ts';
-import { protocolRoutes } from './protocols/index.ts';
+import { httpProtocols, rpcProtocols, webSocketProtocols } from './protocols/index.ts';
 import { httpErrorBody } from './protocols/oip-rest/status.ts';
 import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
 import type { ProtocolContext } from './protocols/protocol.ts';
+import type { WebSocketLimits } from './protocols/websocket/endpoints.ts';
 import { ModelLoader } from './repository/model-loader.ts';
 import { ModelRepository } from './repository/model-repository.ts';
 import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
 import { chooseHttpEngine } from './transports/choose-http-engine.ts';
+import { startGrpcTransport } from './transports/grpc/grpc-transport.ts';
 import type { HttpTransport, HttpTransportOptions } from './transports/http-exchange.ts';
+import type { RpcTransport } from './transports/rpc-call.ts';
 import { readVersion } from './version.ts';
 
 export interface RunningServer {
@@ -90,7 +93,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     },
   };
 
-  const transports: HttpTransport[] = [];
+  const transports: (HttpTransport | RpcTransport)[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(transports.map((transport) => transport.close()));
     await pool.stop();
@@ -99,12 +102,14 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
   try {
     const http = options.allowHttp ? await openHttp(options, log, context) : null;
     if (http !== null) transports.push(http);
+    const grpc = options.allowGrpc ? await openGrpc(options, context) : null;
+    if (grpc !== null) transports.push(grpc);
     const page = options.allowMetrics ? await openMetrics(options, context, metrics) : null;
     if (page !== null) transports.push(page);
     const scheme = options.httpTlsCert === null ? 'http' : 'https';
     const urls: ServerUrls = {
       http: http === null ? null : `${scheme}://${hostForUrl(options.httpAddress)}:${http.port}`,
-      grpc: null,
+      grpc: grpc === null ? null : `${options.grpcUseSsl ? 'grpcs' : 'grpc'}://${hostForUrl(options.grpcAddress)}:${grpc.port}`,
       metrics: page === null ? null : `http://${hostForUrl(options.metricsAddress)}:${page.port}/metrics`,
     };
     // The hosts load models meanwhile; the first scrape would wait for it otherwise.
@@ -135,7 +140,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       isDraining = true;
       admission.drain();
       // The metrics page stays until the end, so that the last counts can still be scraped.
-      await http?.drain();
+      await Promise.all([http?.drain(), grpc?.drain()]);
       await repository.stop();
       await closeAll();
     });
@@ -169,7 +174,9 @@ async function openHttp(options: ServerOptions, log: Logger, context: ProtocolCo
     ...transportLimits(options, context),
     host: options.httpAddress,
     port: options.httpPort,
-    routes: protocolRoutes(context),
+    routes: httpProtocols(context),
+    webSockets: options.allowWebsocket ? webSocketProtocols(context, webSocketLimits(options)) : [],
+    allowOrigins: options.httpAllowOrigin,
     tls,
   });
 }
@@ -182,14 +189,48 @@ async function openMetrics(options: ServerOptions, context: ProtocolContext, met
     host: options.metricsAddress,
     port: options.metricsPort,
     routes: prometheusRoutes(metrics, context.reportFault),
+    webSockets: [],
+    allowOrigins: [],
     tls: null,
   });
 }
 
-function transportLimits(options: ServerOptions, context: ProtocolContext): Omit<HttpTransportOptions, 'host' | 'port' | 'routes' | 'tls'> {
+function webSocketLimits(options: ServerOptions): WebSocketLimits {
   return {
-    webSockets: [],
-    allowOrigins: [],
+    maxMessageBytes: options.httpMaxInputSize,
+    maxInflightRequests: options.websocketMaxInflightRequests,
+    maxUnsentBytes: options.websocketMaxUnsentBytes,
+    idleTimeoutMs: options.websocketIdleTimeoutMs,
+  };
+}
+
+function openGrpc(options: ServerOptions, context: ProtocolContext): Promise<RpcTransport> {
+  const { grpcTlsCert: certFile, grpcTlsKey: keyFile, grpcTlsCa: caFile } = options;
+  const hasTls = options.grpcUseSsl && certFile !== null && keyFile !== null;
+  return startGrpcTransport({
+    host: options.grpcAddress,
+    port: options.grpcPort,
+    methods: rpcProtocols(context),
+    maxReceiveBytes: options.grpcMaxReceiveBytes,
+    maxSendBytes: options.grpcMaxSendBytes,
+    maxMetadataBytes: options.grpcMaxMetadataBytes,
+    maxConnections: options.grpcMaxConnections,
+    maxConcurrentCalls: options.grpcMaxConcurrentCalls,
+    compression: options.grpcCompression === 'none' ? 'none' : 'gzip',
+    keepaliveTimeMs: options.grpcKeepaliveTimeMs,
+    keepaliveTimeoutMs: options.grpcKeepaliveTimeoutMs,
+    maxConnectionAgeMs: options.grpcMaxConnectionAgeMs || Number.POSITIVE_INFINITY,
+    maxConnectionAgeGraceMs: options.grpcMaxConnectionAgeGraceMs || Number.POSITIVE_INFINITY,
+    tls: hasTls ? { certFile, keyFile, caFile, requireClientCertificate: options.grpcUseSslMutual } : null,
+    onError: context.reportFault,
+  });
+}
+
+function transportLimits(
+  options: ServerOptions,
+  context: ProtocolContext,
+): Omit<HttpTransportOptions, 'host' | 'port' | 'routes' | 'webSockets' | 'allowOrigins' | 'tls'> {
+  return {
     errorBody: httpErrorBody,
     maxBodyBytes: options.httpMaxInputSize,
     maxBufferedBodyBytes: options.httpMaxBufferedBytes,
@@ -202,7 +243,7 @@ function transportLimits(options: ServerOptions, context: ProtocolContext): Omit
   };
 }
 
-/** `--backend-config` by backend. A setting without a backend is for all of them, and there is one. */
+/** `--backend-config` by backend. A setting without a backend is for all of them, and only one takes any. */
 function backendSettings(options: ServerOptions): Record<string, Record<string, string>> {
   const settings: Record<string, Record<string, string>> = {};
   for (const { backend, setting, value } of options.backendConfig) {

@@ -12,7 +12,7 @@ export interface TritonserverFlag {
 
 const off: readonly string[] = ['false', 'off', '0'];
 
-const noGrpc: TritonserverFlag = { effect: 'unused', reason: 'gRPC is not served yet' };
+const noPingCount: TritonserverFlag = { effect: 'unused', reason: "Node's own guard against floods of pings applies" };
 const noSagemaker: TritonserverFlag = { effect: 'unused', reason: 'the SageMaker endpoint is not served' };
 const noVertex: TritonserverFlag = { effect: 'unused', reason: 'the Vertex AI endpoint is not served' };
 const noGpu: TritonserverFlag = { effect: 'unused', reason: 'GPU memory is managed by ONNX Runtime' };
@@ -38,26 +38,19 @@ export const tritonserverFlags: Readonly<Record<string, TritonserverFlag>> = {
     reason: 'there is no authentication; put a gateway that authenticates in front of the server',
   },
 
-  'reuse-grpc-port': { ...noGrpc, isSwitch: true },
-  'grpc-header-forward-pattern': noGrpc,
-  'grpc-infer-thread-count': noGrpc,
-  'grpc-infer-allocation-pool-size': noGrpc,
-  'grpc-max-response-pool-size': noGrpc,
-  'grpc-use-ssl': { ...noGrpc, isSwitch: true },
-  'grpc-use-ssl-mutual': { ...noGrpc, isSwitch: true },
-  'grpc-server-cert': noGrpc,
-  'grpc-server-key': noGrpc,
-  'grpc-root-cert': noGrpc,
-  'grpc-infer-response-compression-level': noGrpc,
-  'grpc-keepalive-time': noGrpc,
-  'grpc-keepalive-timeout': noGrpc,
-  'grpc-keepalive-permit-without-calls': noGrpc,
-  'grpc-http2-max-pings-without-data': noGrpc,
-  'grpc-http2-min-recv-ping-interval-without-data': noGrpc,
-  'grpc-http2-max-ping-strikes': noGrpc,
-  'grpc-max-connection-age': noGrpc,
-  'grpc-max-connection-age-grace': noGrpc,
-  'grpc-restricted-protocol': noGrpc,
+  'reuse-grpc-port': { effect: 'refused', reason: 'each server has its port to itself', neutral: off, isSwitch: true },
+  'grpc-header-forward-pattern': { effect: 'refused', reason: 'request metadata is not forwarded to models' },
+  'grpc-restricted-protocol': {
+    effect: 'refused',
+    reason: 'there is no authentication; put a gateway that authenticates in front of the server, or use --grpc-use-ssl-mutual',
+  },
+  'grpc-infer-thread-count': { effect: 'unused', reason: 'one event loop serves all connections' },
+  'grpc-infer-allocation-pool-size': { effect: 'unused', reason: 'requests and responses are not pooled' },
+  'grpc-max-response-pool-size': { effect: 'unused', reason: 'a decoupled model is held back as soon as its client does not read' },
+  'grpc-keepalive-permit-without-calls': { effect: 'unused', reason: 'connections without calls are pinged as well' },
+  'grpc-http2-max-pings-without-data': noPingCount,
+  'grpc-http2-min-recv-ping-interval-without-data': noPingCount,
+  'grpc-http2-max-ping-strikes': noPingCount,
 
   'allow-sagemaker': { effect: 'refused', reason: noSagemaker.reason, neutral: off, isSwitch: true },
   'sagemaker-port': noSagemaker,

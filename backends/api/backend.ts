@@ -57,7 +57,7 @@ export interface ModelMetadata {
 
 export interface Model {
   readonly metadata: ModelMetadata;
-  /** One executable copy. Instances of a model may share its weights. */
+  /** One executable copy. Instances of a model may share its weights. Throws INVALID_ARGUMENT where the model can only be served decoupled. */
   createInstance(): Promise<ModelInstance>;
   /** Instead of `createInstance`, for a model whose configuration says `model_transaction_policy { decoupled: true }`. */
   createDecoupledInstance?(): Promise<DecoupledModelInstance>;
@@ -92,6 +92,8 @@ export interface OutputSink {
 
 /** An instance of a model that answers a request with any number of responses, over time; it may work on many requests at once. */
 export interface DecoupledModelInstance {
+  /** How many requests it works on at once, 1 or more. Left out, or over the host's own bound: that bound. */
+  readonly maxRequests?: number;
   /**
    * The responses to one request, each with every output of the model, in the metadata's order. The host asks for the next one only while the client has room for it.
    * Ends the request by ending; throws InferenceError when the model fails, which ends this request alone. When `signal` aborts nobody waits any more: end soon.

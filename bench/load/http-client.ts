@@ -45,7 +45,7 @@ export class PingPong {
         const headEnd = received.indexOf('\r\n\r\n');
         if (headEnd < 0) return;
         const head = received.toString('latin1', 0, headEnd);
-        const length = Number(/content-length: *([0-9]+)/i.exec(head)?.[1] ?? Number.NaN);
+        const length = Number(/\r\ncontent-length: *([0-9]+)/i.exec(head)?.[1] ?? Number.NaN);
         if (!head.startsWith('HTTP/1.1 200') || Number.isNaN(length)) {
           finish(() => reject(new Error(`unexpected answer: ${head.split('\r\n')[0]}`)));
           return;

@@ -124,13 +124,14 @@ async function isUp(port: number, { path, headers, body }: Body): Promise<boolea
 }
 
 async function serve(host: 'process' | 'inline'): Promise<BenchServer> {
-  const metricsPort = await freePort();
+  const [grpcPort, metricsPort] = [await freePort(), await freePort()];
   return startServer(
     'server/main.js',
     (port) => [
       'serve',
       `--model-repository=${repository}`,
       `--http-port=${port}`,
+      `--grpc-port=${grpcPort}`,
       `--metrics-port=${metricsPort}`,
       `--execution-host=${host}`,
       '--log-level=warn',

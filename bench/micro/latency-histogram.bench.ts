@@ -12,7 +12,7 @@ const longest = new LatencyHistogram(
   Array.from({ length: 64 }, (_, i) => 25e3 * 1.2 ** i),
   null,
 );
-const chained = new LatencyHistogram(stageBoundsNs, new LatencyWindow(0, null));
+const chained = new LatencyHistogram(stageBoundsNs, new LatencyWindow(0));
 
 function observe(target: StageHistogram & { readonly sumNs: number }): () => number {
   return () => {

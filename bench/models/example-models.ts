@@ -14,6 +14,8 @@ export function exampleFiles(): ReadonlyMap<string, Uint8Array> {
     ['model-repository/simple_identity/config.pbtxt', text(simpleIdentityConfig)],
     ['model-repository/simple_string/1/model.onnx', addSub('BYTES')],
     ['model-repository/simple_string/config.pbtxt', text(simpleStringConfig)],
+    ['model-repository/repeat_int32/1/README.md', text(repeatReadme)],
+    ['model-repository/repeat_int32/config.pbtxt', text(repeatConfig)],
     ['model-repository/digits/config.yaml', text(digitsConfig)],
     ['model-repository/digits/labels.txt', text(`${digitNames.join('\n')}\n`)],
     ['bench/models/requests/simple.json', text(simpleRequest())],
@@ -47,6 +49,25 @@ backend: "onnxruntime"
 max_batch_size: 8
 ${tensors('input', 'TYPE_STRING', 'INPUT0', 'INPUT1')}
 ${tensors('output', 'TYPE_STRING', 'OUTPUT0', 'OUTPUT1')}
+`;
+
+const repeatReadme = `The backend \`repeat\` needs no model file. The directory says that there is a version 1.
+`;
+
+const repeatConfig = `# Answers a request with one response for each number in IN, DELAY milliseconds apart. Decoupled: gRPC ModelStreamInfer or the WebSocket only.
+name: "repeat_int32"
+backend: "repeat"
+max_batch_size: 0
+model_transaction_policy { decoupled: true }
+input [
+  { name: "IN", data_type: TYPE_INT32, dims: [ -1 ] },
+  { name: "DELAY", data_type: TYPE_UINT32, dims: [ -1 ] },
+  { name: "WAIT", data_type: TYPE_UINT32, dims: [ 1 ] }
+]
+output [
+  { name: "OUT", data_type: TYPE_INT32, dims: [ 1 ] },
+  { name: "IDX", data_type: TYPE_UINT32, dims: [ 1 ] }
+]
 `;
 
 const digitsConfig = `# Reads a handwritten digit: a picture of 8 x 8 pixels, from 0 (paper) to 16 (ink).

@@ -83,10 +83,11 @@ export class InferenceDoor implements RequestObserver {
     this.#admission.release(request.inputBytes);
     const durationNs = this.#clock.nowNs() - request.receivedNs;
     const { reporter } = request.model as Model;
-    if (response === null) {
+    const timing = response === null ? request.timing : response.timing;
+    if (error !== null || timing === null) {
       reporter.requestFailed(error === null ? 'OTHER' : error.failureReason, durationNs);
     } else {
-      const { queueNs, computeInputNs, computeInferNs, computeOutputNs } = response.timing;
+      const { queueNs, computeInputNs, computeInferNs, computeOutputNs } = timing;
       reporter.requestSucceeded(request.batchSize, durationNs, queueNs, computeInputNs, computeInferNs, computeOutputNs);
     }
     if (this.#log !== null) this.#log.ended(request, durationNs, error);

@@ -208,8 +208,8 @@ describe.each(engines)('the example repository over %s', (engine) => {
     }
     const index = (await server.post('/v2/repository/index', { ready: true })).json;
     expect(index).toContainEqual({ name: 'digits', version: '1', state: 'READY' });
-    expect(index).toHaveLength(4);
-    expect((await server.get('/v2/models/stats')).json.model_stats).toHaveLength(4);
+    expect(index).toHaveLength(5);
+    expect((await server.get('/v2/models/stats')).json.model_stats).toHaveLength(5);
   });
 
   it('counts requests, inferences and executions in the metrics', async () => {

@@ -70,6 +70,7 @@ describe('a repository with broken models', () => {
     const exit = await ServerProcess.run([
       'serve',
       '--http-port=0',
+      '--grpc-port=0',
       '--metrics-port=0',
       '--exit-on-error=true',
       `--model-repository=${repository.path}`,
@@ -266,6 +267,7 @@ describe('the command', () => {
       'serve',
       `--model-repository=${exampleRepository}`,
       `--http-port=${port}`,
+      '--grpc-port=0',
       '--metrics-port=0',
       '--log-format=json',
     ]).exited;

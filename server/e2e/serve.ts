@@ -23,6 +23,7 @@ export class ServerProcess {
   #stdout = '';
   #stderr = '';
   http = '';
+  grpc = '';
   metrics = '';
 
   private constructor(child: ChildProcess) {
@@ -49,9 +50,10 @@ export class ServerProcess {
 
   /** Serves on free ports and waits until every model has ended loading. */
   static async start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<ServerProcess> {
-    const server = ServerProcess.run(['serve', '--http-port=0', '--metrics-port=0', '--log-format=json', ...args], env);
+    const server = ServerProcess.run(['serve', '--http-port=0', '--grpc-port=0', '--metrics-port=0', '--log-format=json', ...args], env);
     const line = await server.logLine((one) => String(one['msg']).startsWith('serving '));
     server.http = String(line['http']);
+    server.grpc = String(line['grpc']);
     server.metrics = String(line['metrics']);
     return server;
   }

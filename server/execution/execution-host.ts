@@ -7,6 +7,7 @@ import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import type { Datatype } from '../../proto/datatype.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
+import type { DecoupledChannel } from './decoupled-execution.ts';
 
 export type HostKind = 'process' | 'inline';
 
@@ -42,12 +43,12 @@ export interface ExecutionBatch {
   fail(error: InferenceError, mayDivide?: boolean): void;
 }
 
-/** One model instance, seen from the serving side. */
-export interface InstanceChannel {
-  /** Another batch may be given now. One may wait in the host while one runs, so that the host need not pause between two. */
+/** One model instance, whatever it executes. */
+export interface InstanceHandle {
+  /** Something to execute may be given now. One batch may wait in the host while one runs, so that the host need not pause between two. */
   readonly hasCapacity: boolean;
   /**
-   * A batch given now would begin at once, or so soon that it makes no difference: nothing runs, or only batches that together are over within a fraction of
+   * What is given now would begin at once, or so soon that it makes no difference: nothing runs, or only batches that together are over within a fraction of
    * a millisecond. Until then a batch that can still grow does better to wait for more requests than in the host.
    */
   readonly isFree: boolean;
@@ -56,20 +57,26 @@ export interface InstanceChannel {
   readonly isAlive: boolean;
   /** A batch is about to come, within microseconds: a host that sleeps is woken now, so that it wakes while the batch is made. */
   expect(): void;
+  /** Waits for what is in flight, then releases the instance in its host. */
+  release(): Promise<void>;
+}
+
+/** An instance that executes batches, seen from the serving side. */
+export interface InstanceChannel extends InstanceHandle {
   /**
    * Starts a batch. The batch's inputs are copied into the host's tensor memory before this returns.
    * Only to be called while `hasCapacity`. Returns false, having done nothing, when there is no tensor memory for it at the moment: try again after
    * the next completion (when nothing is in flight it fails the batch with RESOURCE_EXHAUSTED instead, since waiting would not help).
    */
   execute(batch: ExecutionBatch): boolean;
-  /** Waits for what is in flight, then releases the instance in its host. */
-  release(): Promise<void>;
 }
 
 export interface LoadedModel {
   readonly metadata: ModelMetadata;
   /** `onCapacity` is called, with nothing on the stack above it but the loop, whenever `hasCapacity` may have become true. */
   createInstance(onCapacity: () => void): Promise<InstanceChannel>;
+  /** Rejects with INVALID_ARGUMENT when the backend has no decoupled models. A process host does it only when it was started for such models. */
+  createDecoupledInstance(onCapacity: () => void): Promise<DecoupledChannel>;
   unload(): Promise<void>;
 }
 

@@ -11,6 +11,9 @@
  *   sequence, status, infer ns, output ns,
  *   status 0: output count, then for each output, in the metadata's order: byte length, offset (-1: it went by a frame of its own), rank, dimensions
  *   status 1: index in STATUS_CODES, bytes of the message, the message in UTF-8
+ *
+ * A request of a decoupled model has the same form; where a batch has the output's offset and bytes, it has those of its parameters: JSON in UTF-8.
+ * Each of its responses is a response record with the outputs behind it; its end is one without outputs.
  */
 export const WORD_BYTES = 8;
 
@@ -20,6 +23,9 @@ export const REQUEST_RESPONSE_OFFSET = 2;
 export const REQUEST_RESPONSE_BYTES = 3;
 export const REQUEST_OUTPUT_OFFSET = 4;
 export const REQUEST_OUTPUT_BYTES = 5;
+/** Of a decoupled model's request. */
+export const REQUEST_PARAMETERS_OFFSET = 4;
+export const REQUEST_PARAMETERS_BYTES = 5;
 export const REQUEST_INPUT_COUNT = 6;
 export const REQUEST_WORDS = 7;
 
@@ -66,6 +72,13 @@ export function responseBytes(outputs: readonly { readonly shape: readonly numbe
   let words = RESPONSE_WORDS;
   for (const output of outputs) words += OUTPUT_WORDS + output.shape.length;
   return alignTensor(Math.max(words * WORD_BYTES, RESPONSE_TEXT * WORD_BYTES + MAX_ERROR_BYTES));
+}
+
+/** Bytes of the response record of these outputs alone. */
+export function outputRecordBytes(outputs: readonly { readonly shape: readonly number[] }[]): number {
+  let words = RESPONSE_WORDS;
+  for (let i = 0; i < outputs.length; i++) words += OUTPUT_WORDS + outputs[i]!.shape.length;
+  return alignTensor(words * WORD_BYTES);
 }
 
 /** Bytes of the request record of these inputs. */

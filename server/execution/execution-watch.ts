@@ -3,16 +3,28 @@
  */
 
 import { readFileSync } from 'node:fs';
-import type { InflightBatches } from './inflight-batches.ts';
 
 /** How often the memory is looked at while the host is busy. */
 const MEMORY_INTERVAL_MS = 250;
 /** A timer that is this late says that this process stood still, and with it perhaps the host. */
 const STOOD_STILL_MS = 1000;
 
+/** What a host has been given. Its head is what the host owes something for the longest. */
+export interface WatchedExecutions {
+  readonly count: number;
+  /** There is a head. */
+  readonly isOwed: boolean;
+  /** Since when: `performance.now()`. */
+  readonly headSinceMs: number;
+  /** Time in which the whole process stood still is not the host's. */
+  forgiveMs(ms: number): void;
+  /** The host could not go on before now: it was loading a model. */
+  restartHead(): void;
+}
+
 export interface ExecutionWatchOptions {
   readonly pid: number;
-  readonly inflight: InflightBatches;
+  readonly inflight: WatchedExecutions;
   /** 0: no deadline. */
   readonly executionTimeoutMs: number;
   /** 0: no budget. */
@@ -23,6 +35,7 @@ export interface ExecutionWatchOptions {
   readonly isHeldUp: () => boolean;
   /** Settles what is answered, so that nothing is ended that was only not looked at. */
   readonly poll: () => void;
+  /** Ends the host, or the head. */
   readonly onTooLate: () => void;
   readonly onTooLarge: (usedBytes: number) => void;
 }
@@ -68,11 +81,15 @@ export class ExecutionWatch {
       if (this.#isStopped) return;
       this.#options.poll();
       const { inflight, executionTimeoutMs, isHeldUp } = this.#options;
-      if (inflight.head === null) return;
-      if (isHeldUp()) inflight.restartHead();
-      const leftMs = inflight.headSinceMs + executionTimeoutMs - performance.now();
-      if (leftMs <= 0) this.#options.onTooLate();
-      else this.#setDeadline(leftMs);
+      if (inflight.isOwed && isHeldUp()) inflight.restartHead();
+      while (inflight.isOwed && !this.#isStopped) {
+        const leftMs = inflight.headSinceMs + executionTimeoutMs - performance.now();
+        if (leftMs > 0) {
+          this.#setDeadline(leftMs);
+          return;
+        }
+        this.#options.onTooLate();
+      }
     });
   };
 

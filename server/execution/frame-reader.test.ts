@@ -27,7 +27,9 @@ function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
 }
 
 const kinds = Object.values(FRAME_KIND).filter((kind) => kind !== FRAME_KIND.wake);
-const frame = fc.record({ kind: fc.constantFrom(...kinds), payload: fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)) });
+const frame = fc
+  .record({ kind: fc.constantFrom(...kinds), payload: fc.uint8Array({ maxLength: 300 }) })
+  .map(({ kind, payload }) => ({ kind, payload: Buffer.from(payload.subarray(0, maxPayloadBytes(kind))) }));
 
 describe('FrameReader', () => {
   it('gives back every frame, however the bytes are cut', () => {

@@ -1,5 +1,7 @@
 /** What a process host is started with. */
 export interface ProcessHostOptions {
+  /** Runs instances of decoupled models, and those alone, whose requests go over the socket: the loop over shared memory would hold up theirs. */
+  readonly isDecoupled: boolean;
   /** `auto`: shared memory where the system has it, frames on a socket elsewhere. */
   readonly transport: 'auto' | 'shared-memory' | 'socket';
   /**
@@ -11,7 +13,10 @@ export interface ProcessHostOptions {
   readonly spinUs: number;
   /** How long the gateway's loop polls for the answer of a model that was quick the last time, microseconds; 0: it waits to be woken. */
   readonly pollUs: number;
-  /** Longest run of one batch; the host is killed then. 0: no limit. */
+  /**
+   * Longest run of one batch; the host is killed then. For a request of a decoupled model: longest time without a response or the end, while responses
+   * are taken; the request is cancelled then, and its host killed when it doesn't stop within the same time again. 0: no limit.
+   */
   readonly executionTimeoutMs: number;
   /** Longest load of a model, and creation of an instance; the host is killed then. 0: no limit. */
   readonly loadTimeoutMs: number;
@@ -28,6 +33,7 @@ export interface ProcessHostOptions {
 }
 
 export const DEFAULT_HOST_OPTIONS: ProcessHostOptions = {
+  isDecoupled: false,
   transport: 'auto',
   memoryBytes: 1024 * 1024 * 1024,
   // About the time of a wake-up, so that spinning at most doubles a wait; both sides stop it where it doesn't pay (SpinBudget).

@@ -9,19 +9,20 @@
 import { availableParallelism } from 'node:os';
 import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
-import type { HostKind, InstanceChannel } from './execution-host.ts';
+import type { DecoupledChannel } from './decoupled-execution.ts';
+import type { HostKind, InstanceChannel, InstanceHandle } from './execution-host.ts';
 import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
 import { type HostLog, HostSlot, Placement } from './host-slot.ts';
 import { InlineHost } from './inline-host.ts';
 import { InstanceGroup } from './instance-group.ts';
 import { modelKey } from './process-host.ts';
 
-export interface HostPoolOptions extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog'>> {
+export interface HostPoolOptions extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog' | 'isDecoupled'>> {
   /** Where models run that don't say it themselves. */
   readonly kind: HostKind;
   /** Tensor memory of each host; see {@link ProcessHostOptions.memoryBytes}. */
   readonly tensorMemoryBytes: number;
-  /** Processes, beside one that tries a model out. */
+  /** Processes, beside one that tries a model out; as many again for decoupled models, which have processes of their own. */
   readonly maxHosts?: number;
   readonly log: HostLog;
 }
@@ -74,7 +75,16 @@ export class HostPool {
    * Loads a model version and creates its instances. Rejects with the backend's error, or UNAVAILABLE when the load ended its host; other models are
    * unharmed or, where they were loaded beside it and don't serve yet, loaded again.
    */
-  load(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup> {
+  load(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup<InstanceChannel>> {
+    return this.#enqueueLoad(spec, options, false) as Promise<InstanceGroup<InstanceChannel>>;
+  }
+
+  /** As {@link load}, for a model whose configuration says that it is decoupled. Rejects with INVALID_ARGUMENT when its backend can't do that. */
+  loadDecoupled(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup<DecoupledChannel>> {
+    return this.#enqueueLoad(spec, options, true) as Promise<InstanceGroup<DecoupledChannel>>;
+  }
+
+  #enqueueLoad(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
     const { instanceCount } = options;
     if (!(Number.isInteger(instanceCount) && instanceCount >= 1 && instanceCount <= MAX_INSTANCES)) {
       const text = `model '${spec.name}' asks for ${instanceCount} instances; instance_group counts must sum up to 1 to ${MAX_INSTANCES}`;
@@ -82,7 +92,9 @@ export class HostPool {
     }
     const loaded = this.#queue.then(() => {
       if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
-      return (options.kind ?? this.#options.kind) === 'inline' ? this.#loadInline(spec, options) : this.#loadInProcesses(spec, options);
+      return (options.kind ?? this.#options.kind) === 'inline'
+        ? this.#loadInline(spec, options, isDecoupled)
+        : this.#loadInProcesses(spec, options, isDecoupled);
     });
     this.#queue = loaded.catch(() => {});
     return loaded;
@@ -102,10 +114,10 @@ export class HostPool {
     await this.#inline?.stop();
   }
 
-  async #loadInline(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup> {
+  async #loadInline(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
     this.#inline ??= new InlineHost({ memoryBytes: this.#options.tensorMemoryBytes, backendSettings: this.#options.backendSettings ?? {} });
     const loaded = await this.#inline.load(spec);
-    const group = new InstanceGroup({
+    const group = new InstanceGroup<InstanceHandle>({
       key: modelKey(spec),
       metadata: loaded.metadata,
       onCapacity: options.onCapacity,
@@ -116,20 +128,27 @@ export class HostPool {
         await loaded.unload();
       },
     });
-    const channels: InstanceChannel[] = [];
-    for (let i = 0; i < options.instanceCount; i++) channels.push(await loaded.createInstance(group.tellCapacity));
+    const channels: InstanceHandle[] = [];
+    try {
+      for (let i = 0; i < options.instanceCount; i++) {
+        channels.push(await (isDecoupled ? loaded.createDecoupledInstance(group.tellCapacity) : loaded.createInstance(group.tellCapacity)));
+      }
+    } catch (error) {
+      await group.stop();
+      throw error;
+    }
     group.add(channels);
     return group;
   }
 
-  async #loadInProcesses(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup> {
+  async #loadInProcesses(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
     const spread = Math.min(options.instanceCount, this.#maxHosts);
     const counts = Array.from({ length: spread }, (_, i) => Math.ceil((options.instanceCount - i) / spread));
     const placed = new Map<HostSlot, Placement>();
-    let group: InstanceGroup | null = null;
+    let group: InstanceGroup<InstanceHandle> | null = null;
     // From the first host on that has the model, its death is mended as any other's.
-    const groupFor = (metadata: ModelMetadata): InstanceGroup => {
-      group ??= new InstanceGroup({
+    const groupFor = (metadata: ModelMetadata): InstanceGroup<InstanceHandle> => {
+      group ??= new InstanceGroup<InstanceHandle>({
         key: modelKey(spec),
         metadata,
         onCapacity: options.onCapacity,
@@ -141,14 +160,14 @@ export class HostPool {
       return group;
     };
     try {
-      await this.#placeFirst(spec, counts[0]!, placed, groupFor);
+      await this.#placeFirst(spec, counts[0]!, isDecoupled, placed, groupFor);
       for (const count of counts.slice(1)) {
-        const slot = this.#nextSlot(placed);
+        const slot = this.#nextSlot(isDecoupled, placed);
         await this.#place(slot, spec, count, placed, groupFor);
       }
       return group!;
     } catch (error) {
-      await (group as InstanceGroup | null)?.stop();
+      await (group as InstanceGroup<InstanceHandle> | null)?.stop();
       throw error;
     }
   }
@@ -158,7 +177,7 @@ export class HostPool {
     spec: ModelSpec,
     count: number,
     placed: Map<HostSlot, Placement>,
-    groupFor: (metadata: ModelMetadata) => InstanceGroup,
+    groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle>,
   ): Promise<void> {
     const placement = new Placement(spec, count);
     await slot.place(placement, groupFor);
@@ -169,30 +188,36 @@ export class HostPool {
   async #placeFirst(
     spec: ModelSpec,
     count: number,
+    isDecoupled: boolean,
     placed: Map<HostSlot, Placement>,
-    groupFor: (metadata: ModelMetadata) => InstanceGroup,
+    groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle>,
   ): Promise<void> {
-    const quiet = [...this.#slots].find((slot) => !slot.isServing);
-    if (quiet !== undefined || this.#slots.size < this.#maxHosts) {
-      await this.#place(quiet ?? this.#newSlot(this.#slots), spec, count, placed, groupFor);
+    const slots = this.#slotsFor(isDecoupled);
+    const quiet = slots.find((slot) => !slot.isServing);
+    if (quiet !== undefined || slots.length < this.#maxHosts) {
+      await this.#place(quiet ?? this.#newSlot(this.#slots, isDecoupled), spec, count, placed, groupFor);
       return;
     }
-    const trial = this.#newSlot(this.#trials);
+    const trial = this.#newSlot(this.#trials, isDecoupled);
     const tried = new Placement(spec, 1);
     await trial.place(tried, () => null);
     await trial.remove(tried);
-    await this.#place(this.#nextSlot(placed), spec, count, placed, groupFor);
+    await this.#place(this.#nextSlot(isDecoupled, placed), spec, count, placed, groupFor);
   }
 
   /** Where the next instances of a model go that has some in `taken`: to the host with the fewest models, or a new one. */
-  #nextSlot(taken: ReadonlyMap<HostSlot, Placement>): HostSlot {
-    const free = [...this.#slots].filter((slot) => !taken.has(slot));
-    if (free.length === 0) return this.#newSlot(this.#slots);
+  #nextSlot(isDecoupled: boolean, taken: ReadonlyMap<HostSlot, Placement>): HostSlot {
+    const free = this.#slotsFor(isDecoupled).filter((slot) => !taken.has(slot));
+    if (free.length === 0) return this.#newSlot(this.#slots, isDecoupled);
     return free.reduce((fewest, slot) => (slot.placements.size < fewest.placements.size ? slot : fewest));
   }
 
-  #newSlot(set: Set<HostSlot>): HostSlot {
-    const slot = new HostSlot(this.#hostOptions, this.#options.log, (empty) => set.delete(empty));
+  #slotsFor(isDecoupled: boolean): HostSlot[] {
+    return [...this.#slots].filter((slot) => slot.isDecoupled === isDecoupled);
+  }
+
+  #newSlot(set: Set<HostSlot>, isDecoupled: boolean): HostSlot {
+    const slot = new HostSlot({ ...this.#hostOptions, isDecoupled }, this.#options.log, (empty) => set.delete(empty));
     set.add(slot);
     return slot;
   }

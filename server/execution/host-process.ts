@@ -6,6 +6,7 @@
 import { Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { InferenceError } from '../../proto/inference-error.ts';
+import { DecoupledWorker } from './decoupled-worker.ts';
 import { FrameReader } from './frame-reader.ts';
 import { dieWithParent } from './futex.ts';
 import { HostRunLoop } from './host-run-loop.ts';
@@ -49,6 +50,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 const control = new Socket({ fd: HOST_FDS.control, readable: true, writable: true });
 const worker = new InstanceWorker();
+const decoupled = new DecoupledWorker(sendSoon);
 const reader = new FrameReader(onFrame);
 let models: HostedModels | null = null;
 let backends: BackendLoader | null = null;
@@ -71,6 +73,7 @@ control.on('data', (chunk: Buffer) => {
 control.on('drain', () => runLoop?.schedule());
 control.on('error', () => process.exit(1));
 control.on('close', () => {
+  decoupled.cancelAll();
   // Backends may have files to remove; a backend that doesn't end must not keep the process.
   setTimeout(() => process.exit(0), 500);
   void (backends?.close() ?? Promise.resolve()).finally(() => process.exit(0));
@@ -94,19 +97,24 @@ function onFrame(kind: number, payload: Buffer): void {
       });
       break;
     case FRAME_KIND.createInstance:
-      void answer(parse<CreateInstanceMessage>(payload), async (message) => {
-        await loaded().createInstance(message);
-        return done;
-      });
+      void answer(parse<CreateInstanceMessage>(payload), async (message) => ({
+        kind: FRAME_KIND.done,
+        body: { maxRequests: await loaded().createInstance(message) },
+      }));
       break;
     case FRAME_KIND.disposeInstance:
       void answer(parse<DisposeInstanceMessage>(payload), async (message) => {
-        loaded().disposeInstance(message);
+        await loaded().disposeInstance(message);
         return done;
       });
       break;
     case FRAME_KIND.execute:
       execute(payload);
+      break;
+    case FRAME_KIND.start:
+    case FRAME_KIND.cancel:
+    case FRAME_KIND.credit:
+      decoupled.onFrame(kind, payload);
       break;
     case FRAME_KIND.wake:
       break;
@@ -126,7 +134,7 @@ function loaded(): HostedModels {
 
 function hello(message: HelloMessage): void {
   backends = new BackendLoader(message.backendSettings);
-  models = new HostedModels(backends, worker);
+  models = new HostedModels(backends, worker, decoupled);
   if (message.memoryBytes > 0) {
     runLoop = new HostRunLoop({
       memory: mapSharedMemory(HOST_FDS.memory, message.memoryBytes).buffer,
@@ -178,6 +186,23 @@ function execute(payload: Buffer): void {
   control.cork();
   for (const chunk of results.execute(payload)) control.write(chunk);
   control.uncork();
+}
+
+let isCorked = false;
+
+function uncork(): void {
+  isCorked = false;
+  control.uncork();
+}
+
+/** Decoupled models: what one turn of the loop brought is written together. */
+function sendSoon(frame: Uint8Array): void {
+  if (!isCorked) {
+    isCorked = true;
+    control.cork();
+    setImmediate(uncork);
+  }
+  control.write(frame);
 }
 
 /** Shared memory transport: an output for which the gateway had not left enough room. */

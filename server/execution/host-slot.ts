@@ -4,7 +4,7 @@
 
 import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
-import type { HostEnd, InstanceChannel, LoadedModel } from './execution-host.ts';
+import type { HostEnd, InstanceHandle, LoadedModel } from './execution-host.ts';
 import type { ProcessHostOptions } from './host-options.ts';
 import type { InstanceGroup } from './instance-group.ts';
 import { modelKey, ProcessHost } from './process-host.ts';
@@ -22,9 +22,9 @@ export class Placement {
   readonly key: string;
   readonly instanceCount: number;
   /** Null until the model is loaded, and for one that is only tried. */
-  group: InstanceGroup | null = null;
+  group: InstanceGroup<InstanceHandle> | null = null;
   loaded: LoadedModel | null = null;
-  channels: InstanceChannel[] = [];
+  channels: InstanceHandle[] = [];
   /** Replacements that ended while they loaded it, one after the other. */
   reloadDeaths = 0;
 
@@ -71,6 +71,11 @@ export class HostSlot {
     return this.#host?.isAlive === true ? this.#host.pid : -1;
   }
 
+  /** Which models it is for. */
+  get isDecoupled(): boolean {
+    return this.#options.isDecoupled === true;
+  }
+
   /** Whether a request may already have gone to a model in here. */
   get isServing(): boolean {
     for (const placement of this.placements) if (placement.group?.isServing === true) return true;
@@ -81,7 +86,7 @@ export class HostSlot {
    * Loads a model and creates its instances here, in the host there is or in a new one, and puts them into the group that `groupFor` gives. Rejects as
    * {@link ProcessHost.load} does, the slot then being as it was (with a new process, if the load ended the old one).
    */
-  place(placement: Placement, groupFor: (metadata: ModelMetadata) => InstanceGroup | null): Promise<void> {
+  place(placement: Placement, groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle> | null): Promise<void> {
     return this.#enqueue(async () => {
       try {
         if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
@@ -150,9 +155,17 @@ export class HostSlot {
 
   async #load(host: ProcessHost, placement: Placement): Promise<void> {
     const loaded = await host.load(placement.spec);
-    const channels: InstanceChannel[] = [];
-    for (let i = 0; i < placement.instanceCount; i++) {
-      channels.push(await loaded.createInstance(() => placement.group?.tellCapacity()));
+    const channels: InstanceHandle[] = [];
+    const onCapacity = (): void => placement.group?.tellCapacity();
+    try {
+      for (let i = 0; i < placement.instanceCount; i++) {
+        channels.push(await (this.isDecoupled ? loaded.createDecoupledInstance(onCapacity) : loaded.createInstance(onCapacity)));
+      }
+    } catch (error) {
+      // A host that others serve from goes on, and should not keep what nobody uses.
+      await Promise.all(channels.map((channel) => channel.release()));
+      await loaded.unload();
+      throw error;
     }
     placement.loaded = loaded;
     placement.channels = channels;

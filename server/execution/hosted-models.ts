@@ -2,8 +2,9 @@
  * The models and instances of one execution host, by the numbers that the gateway gave them.
  */
 
-import type { Model, ModelMetadata } from '../../backends/api/backend.ts';
-import { InferenceError } from '../../proto/inference-error.ts';
+import type { DecoupledModelInstance, Model, ModelMetadata } from '../../backends/api/backend.ts';
+import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import type { DecoupledWorker } from './decoupled-worker.ts';
 import type { InstanceWorker } from './instance-worker.ts';
 import type { BackendLoader } from './load-backend.ts';
 import type { CreateInstanceMessage, DisposeInstanceMessage, LoadMessage, UnloadMessage } from './messages.ts';
@@ -11,11 +12,13 @@ import type { CreateInstanceMessage, DisposeInstanceMessage, LoadMessage, Unload
 export class HostedModels {
   readonly #backends: BackendLoader;
   readonly #worker: InstanceWorker;
+  readonly #decoupled: DecoupledWorker;
   readonly #models: Map<number, { readonly model: Model; readonly name: string }> = new Map();
 
-  constructor(backends: BackendLoader, worker: InstanceWorker) {
+  constructor(backends: BackendLoader, worker: InstanceWorker, decoupled: DecoupledWorker) {
     this.#backends = backends;
     this.#worker = worker;
+    this.#decoupled = decoupled;
   }
 
   async load(message: LoadMessage): Promise<ModelMetadata> {
@@ -32,17 +35,37 @@ export class HostedModels {
     await hosted.model.unload();
   }
 
-  async createInstance(message: CreateInstanceMessage): Promise<void> {
+  /** Returns how many requests a decoupled instance takes at once; 0: it has no bound of its own. */
+  async createInstance(message: CreateInstanceMessage): Promise<number> {
     const hosted = this.#models.get(message.model);
     if (hosted === undefined) throw new InferenceError('NOT_FOUND', `the execution host has no model ${message.model}`);
-    const instance = await hosted.model.createInstance();
-    this.#worker.instances.set(message.instance, { instance, metadata: hosted.model.metadata, modelName: hosted.name });
+    const { model, name: modelName } = hosted;
+    const { metadata } = model;
+    if (message.isDecoupled) {
+      const decoupled = await createDecoupledInstance(model, modelName);
+      this.#decoupled.instances.set(message.instance, { instance: decoupled, metadata, modelName });
+      return decoupled.maxRequests ?? 0;
+    }
+    const instance = await model.createInstance();
+    this.#worker.instances.set(message.instance, { instance, metadata, modelName });
+    return 0;
   }
 
-  disposeInstance(message: DisposeInstanceMessage): void {
-    const hosted = this.#worker.instances.get(message.instance);
-    if (hosted === undefined) throw new InferenceError('NOT_FOUND', `the execution host has no instance ${message.instance}`);
-    this.#worker.instances.delete(message.instance);
-    hosted.instance.dispose();
+  async disposeInstance({ instance }: DisposeInstanceMessage): Promise<void> {
+    const hosted = this.#worker.instances.get(instance) ?? this.#decoupled.instances.get(instance);
+    if (hosted === undefined) throw new InferenceError('NOT_FOUND', `the execution host has no instance ${instance}`);
+    this.#worker.instances.delete(instance);
+    this.#decoupled.instances.delete(instance);
+    await hosted.instance.dispose();
   }
+}
+
+/** Rejects with INVALID_ARGUMENT when the model's backend has no such instances. */
+export async function createDecoupledInstance(model: Model, modelName: string): Promise<DecoupledModelInstance> {
+  if (model.createDecoupledInstance === undefined) {
+    throw invalidArgument(
+      `model '${modelName}': model_transaction_policy.decoupled is true, but its backend answers each request once; remove it, or choose a backend that streams`,
+    );
+  }
+  return model.createDecoupledInstance();
 }

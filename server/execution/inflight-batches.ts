@@ -2,6 +2,7 @@
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { ExecutionBatch } from './execution-host.ts';
+import type { WatchedExecutions } from './execution-watch.ts';
 import type { ProcessInstanceChannel } from './instance-channel.ts';
 
 /** A batch in a host. */
@@ -26,7 +27,7 @@ export interface InflightBatch {
  * The batches of one host, in the order in which they were given. A host runs them in that order and one at a time, so only the first can be answered
  * next: anything else is a fault.
  */
-export class InflightBatches {
+export class InflightBatches implements WatchedExecutions {
   readonly #batches: (InflightBatch | null)[];
   readonly #mask: number;
   #first = 0;
@@ -44,6 +45,10 @@ export class InflightBatches {
     return this.#count;
   }
 
+  get isOwed(): boolean {
+    return this.#count > 0;
+  }
+
   get isFull(): boolean {
     return this.#count > this.#mask;
   }
@@ -58,12 +63,10 @@ export class InflightBatches {
     return this.#headSinceMs;
   }
 
-  /** Time in which the whole process stood still is not the host's. */
   forgiveMs(ms: number): void {
     this.#headSinceMs += ms;
   }
 
-  /** The host could not begin with the head before now: it was loading a model. */
   restartHead(): void {
     this.#headSinceMs = performance.now();
   }

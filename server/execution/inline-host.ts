@@ -5,6 +5,8 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import type { ExecutionBatch, ExecutionHost, HostKind, InstanceChannel, LoadedModel } from './execution-host.ts';
 import { alignTensor } from './execution-record.ts';
+import { createDecoupledInstance } from './hosted-models.ts';
+import { InlineDecoupledChannel } from './inline-decoupled-channel.ts';
 import { tooLargeBatch } from './instance-channel.ts';
 import { BackendLoader } from './load-backend.ts';
 import { ModelTensors } from './model-tensors.ts';
@@ -36,7 +38,7 @@ export class InlineHost implements ExecutionHost {
   readonly #shared: SharedMemory;
   readonly #memory: InlineMemory;
   readonly #models: Set<Model> = new Set();
-  readonly #channels: Set<InlineInstanceChannel> = new Set();
+  readonly #channels: Set<InlineInstanceChannel | InlineDecoupledChannel> = new Set();
   #loadQueue: Promise<unknown> = Promise.resolve();
   #isAlive = true;
 
@@ -63,7 +65,7 @@ export class InlineHost implements ExecutionHost {
   async stop(): Promise<void> {
     if (!this.#isAlive) return;
     this.#isAlive = false;
-    for (const channel of this.#channels) channel.dispose();
+    for (const channel of this.#channels) await channel.dispose();
     for (const model of this.#models) await model.unload();
     this.#models.clear();
     await this.#backends.close();
@@ -83,6 +85,13 @@ export class InlineHost implements ExecutionHost {
         const channel = new InlineInstanceChannel(instance, spec.name, tensors, this.#memory, onCapacity, () =>
           this.#channels.delete(channel),
         );
+        this.#channels.add(channel);
+        return channel;
+      },
+      createDecoupledInstance: async (onCapacity) => {
+        const instance = await createDecoupledInstance(model, spec.name);
+        const hosted = { instance, metadata: model.metadata, modelName: spec.name };
+        const channel = new InlineDecoupledChannel(hosted, tensors, onCapacity, () => this.#channels.delete(channel));
         this.#channels.add(channel);
         return channel;
       },

@@ -2,7 +2,7 @@
 
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { ExecutionBatch, InstanceChannel } from './execution-host.ts';
-import type { HostLink } from './host-link.ts';
+import type { BatchLink } from './host-link.ts';
 import type { ModelTensors } from './model-tensors.ts';
 
 /** One batch runs and one waits. */
@@ -15,7 +15,7 @@ export class ProcessInstanceChannel implements InstanceChannel {
   readonly tensors: ModelTensors;
   /** The instance's number in its host. */
   readonly instance: number;
-  readonly #link: HostLink;
+  readonly #link: BatchLink;
   readonly #onCapacity: () => void;
   readonly #dispose: (instance: number) => Promise<void>;
   #inflightCount = 0;
@@ -26,7 +26,7 @@ export class ProcessInstanceChannel implements InstanceChannel {
   isToBeTold = false;
 
   constructor(
-    link: HostLink,
+    link: BatchLink,
     tensors: ModelTensors,
     instance: number,
     onCapacity: () => void,

@@ -2,7 +2,7 @@
 
 import type { ModelMetadata } from '../../backends/api/backend.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
-import type { InstanceChannel } from './execution-host.ts';
+import type { InstanceChannel, InstanceHandle } from './execution-host.ts';
 
 /** Deaths of hosts within the window that a model may be blamed for. */
 const MAX_DEATHS = 5;
@@ -23,14 +23,14 @@ export interface InstanceGroupInit {
  * The instances of one model version, over all hosts that have some. It outlives its hosts: channels go when one dies and new ones come with its
  * replacement; meanwhile `take` gives what is left, or null.
  */
-export class InstanceGroup {
+export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   readonly key: string;
   /** The model file's own; the same from every host. */
   readonly metadata: ModelMetadata;
   readonly #onCapacity: () => void;
   readonly #onFailed: (error: InferenceError) => void;
   readonly #onStop: () => Promise<void>;
-  readonly #channels: InstanceChannel[] = [];
+  readonly #channels: Channel[] = [];
   #next = 0;
   /** Whether it was ever asked for an instance: from then on its hosts serve. */
   isServing = false;
@@ -65,11 +65,11 @@ export class InstanceGroup {
    * The instance with the least in flight that takes a batch now, in turn where several have the same; null when none does. A batch that may still grow
    * (`isComplete` false) is not given to an instance that has something to do.
    */
-  take(isComplete: boolean): InstanceChannel | null {
+  take(isComplete: boolean): Channel | null {
     this.isServing = true;
     const channels = this.#channels;
     const count = channels.length;
-    let best: InstanceChannel | null = null;
+    let best: Channel | null = null;
     let at = this.#next;
     for (let i = 0; i < count; i++) {
       if (at >= count) at = 0;
@@ -88,7 +88,7 @@ export class InstanceGroup {
     return best;
   }
 
-  /** A batch will be taken at the end of this tick; see {@link InstanceChannel.expect}. */
+  /** A batch will be taken at the end of this tick; see {@link InstanceHandle.expect}. */
   expect(): void {
     const channels = this.#channels;
     if (channels.length > 0) channels[this.#next < channels.length ? this.#next : 0]!.expect();
@@ -107,14 +107,14 @@ export class InstanceGroup {
   };
 
   /** The pool: instances that came, at first or again. */
-  add(channels: readonly InstanceChannel[]): void {
+  add(channels: readonly Channel[]): void {
     if (this.#failure !== null || this.#isStopping) return;
     this.#channels.push(...channels);
     this.#onCapacity();
   }
 
   /** The pool: instances that are gone, or about to be released. */
-  remove(channels: readonly InstanceChannel[]): void {
+  remove(channels: readonly Channel[]): void {
     for (const channel of channels) {
       const at = this.#channels.indexOf(channel);
       if (at >= 0) this.#channels.splice(at, 1);

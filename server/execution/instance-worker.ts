@@ -2,35 +2,10 @@
 
 import type { ModelInstance, ModelMetadata, TensorMetadata } from '../../backends/api/backend.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
-import type { Tensor } from '../../proto/tensor.ts';
-import {
-  INPUT_BYTES,
-  INPUT_INDEX,
-  INPUT_OFFSET,
-  INPUT_RANK,
-  INPUT_WORDS,
-  MAX_ERROR_BYTES,
-  OUTPUT_BYTES,
-  OUTPUT_OFFSET,
-  OUTPUT_RANK,
-  OUTPUT_WORDS,
-  REQUEST_INPUT_COUNT,
-  REQUEST_INSTANCE,
-  REQUEST_WORDS,
-  RESPONSE_COUNT,
-  RESPONSE_INFER_NS,
-  RESPONSE_OUTPUT_NS,
-  RESPONSE_SEQUENCE,
-  RESPONSE_STATUS,
-  RESPONSE_TEXT,
-  RESPONSE_TEXT_BYTES,
-  RESPONSE_WORDS,
-  STATUS_FAILED,
-  STATUS_OK,
-  WORD_BYTES,
-} from './execution-record.ts';
-import { STATUS_CODES } from './messages.ts';
+import { REQUEST_INSTANCE } from './execution-record.ts';
 import { OutputWriter } from './output-writer.ts';
+import { readInputs } from './read-inputs.ts';
+import { writeErrorRecord, writeOutputRecord } from './write-response.ts';
 
 export interface HostedInstance {
   readonly instance: ModelInstance;
@@ -76,51 +51,8 @@ export class InstanceWorker {
 
   /** The response record of the run before, at word `at`, for the transport to send. Returns its length in bytes. */
   writeResponse(words: Float64Array, at: number, sequence: number, error: InferenceError | null): number {
-    const writer = this.writer;
-    words[at + RESPONSE_SEQUENCE] = sequence;
-    if (error !== null) return writeError(words, at, error);
-    const outputCount = this.#metadata.outputs.length;
-    words[at + RESPONSE_STATUS] = STATUS_OK;
-    words[at + RESPONSE_INFER_NS] = writer.inferNs;
-    words[at + RESPONSE_OUTPUT_NS] = writer.outputNs();
-    words[at + RESPONSE_COUNT] = outputCount;
-    let word = at + RESPONSE_WORDS;
-    for (let i = 0; i < outputCount; i++) {
-      const output = writer.outputAt(i);
-      words[word + OUTPUT_BYTES] = output.byteLength;
-      words[word + OUTPUT_OFFSET] = output.offset;
-      words[word + OUTPUT_RANK] = output.shape.length;
-      word += OUTPUT_WORDS;
-      for (let d = 0; d < output.shape.length; d++) words[word++] = output.shape[d]!;
-    }
-    return (word - at) * WORD_BYTES;
+    if (error !== null) return writeErrorRecord(words, at, sequence, error);
+    const { writer } = this;
+    return writeOutputRecord(words, at, sequence, writer, this.#metadata.outputs.length);
   }
-}
-
-function readInputs(words: Float64Array, at: number, bytes: Uint8Array, metadata: ModelMetadata): Tensor[] {
-  const count = words[at + REQUEST_INPUT_COUNT]!;
-  const inputs = new Array<Tensor>(count);
-  let word = at + REQUEST_WORDS;
-  for (let i = 0; i < count; i++) {
-    const input = metadata.inputs[words[word + INPUT_INDEX]!]!;
-    const offset = words[word + INPUT_OFFSET]!;
-    const byteLength = words[word + INPUT_BYTES]!;
-    const rank = words[word + INPUT_RANK]!;
-    word += INPUT_WORDS;
-    const shape = new Array<number>(rank);
-    for (let d = 0; d < rank; d++) shape[d] = words[word++]!;
-    inputs[i] = { name: input.name, datatype: input.datatype, shape, data: bytes.subarray(offset, offset + byteLength) };
-  }
-  return inputs;
-}
-
-function writeError(words: Float64Array, at: number, error: InferenceError): number {
-  const text = Buffer.from(error.message, 'utf8').subarray(0, MAX_ERROR_BYTES);
-  words[at + RESPONSE_STATUS] = STATUS_FAILED;
-  words[at + RESPONSE_INFER_NS] = 0;
-  words[at + RESPONSE_OUTPUT_NS] = 0;
-  words[at + RESPONSE_COUNT] = Math.max(0, STATUS_CODES.indexOf(error.code));
-  words[at + RESPONSE_TEXT_BYTES] = text.length;
-  new Uint8Array(words.buffer, words.byteOffset + (at + RESPONSE_TEXT) * WORD_BYTES, text.length).set(text);
-  return RESPONSE_TEXT * WORD_BYTES + text.length;
 }

@@ -9,7 +9,7 @@ import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import type { StatusCode } from '../../proto/inference-error.ts';
 
 /** Changes whenever a frame or the shared memory's layout does: a host of another build is refused at its `ready`. */
-export const BOUNDARY_VERSION = 1;
+export const BOUNDARY_VERSION = 2;
 
 /** Where an execution host finds what the gateway made for it: indexes of its inherited file descriptors. */
 export const HOST_FDS: { readonly control: number; readonly wake: number; readonly lifeline: number; readonly memory: number } = {
@@ -34,12 +34,17 @@ export const FRAME_KIND: {
   readonly disposeInstance: 5;
   readonly execute: 6;
   readonly wake: 7;
+  readonly start: 8;
+  readonly cancel: 9;
+  readonly credit: 10;
   readonly ready: 16;
   readonly loaded: 17;
   readonly done: 18;
   readonly failed: 19;
   readonly result: 20;
   readonly largeOutput: 21;
+  readonly response: 22;
+  readonly ended: 23;
 } = {
   // gateway to host
   hello: 1,
@@ -51,6 +56,12 @@ export const FRAME_KIND: {
   execute: 6,
   /** Empty: there is something in the ring. For a host that sleeps in its event loop. */
   wake: 7,
+  /** Tensor frame: an execution record, for an instance of a decoupled model. This kind and those below are for hosts of such models. */
+  start: 8,
+  /** `[f64 sequence]`: nobody waits for the responses any more. Its `ended` comes all the same. */
+  cancel: 9,
+  /** `[f64 sequence][f64 count]`: so many more responses may be sent. */
+  credit: 10,
   // host to gateway
   ready: 16,
   loaded: 17,
@@ -60,10 +71,19 @@ export const FRAME_KIND: {
   result: 20,
   /** Tensor frame: one output that didn't fit the output area: `[f64 sequence][f64 output index][bytes]`. Shared memory only. */
   largeOutput: 21,
+  /** Tensor frame: a response record and the outputs' bytes. */
+  response: 22,
+  /** A response record without outputs, with an error or none: the request's last frame. */
+  ended: 23,
 };
 
 /** Of a largeOutput frame: sequence and output index, doubles. */
 export const LARGE_OUTPUT_PREFIX_BYTES = 16;
+
+export const CANCEL_BYTES = 8;
+export const CREDIT_BYTES = 16;
+/** Of an `ended` frame: more than an error's text takes. */
+const MAX_ENDED_BYTES = 4096;
 
 export type FrameKind = (typeof FRAME_KIND)[keyof typeof FRAME_KIND];
 
@@ -95,7 +115,15 @@ export function maxPayloadBytes(kind: number): number {
     case FRAME_KIND.execute:
     case FRAME_KIND.result:
     case FRAME_KIND.largeOutput:
+    case FRAME_KIND.start:
+    case FRAME_KIND.response:
       return MAX_TENSOR_FRAME_BYTES;
+    case FRAME_KIND.cancel:
+      return CANCEL_BYTES;
+    case FRAME_KIND.credit:
+      return CREDIT_BYTES;
+    case FRAME_KIND.ended:
+      return MAX_ENDED_BYTES;
     default:
       return -1;
   }
@@ -129,6 +157,8 @@ export interface CreateInstanceMessage {
   readonly model: number;
   /** The gateway's number for the instance, unique in the host's life; 1 or more. */
   readonly instance: number;
+  /** An instance that takes `start` frames instead of `execute`. */
+  readonly isDecoupled: boolean;
 }
 
 export interface DisposeInstanceMessage {
@@ -148,6 +178,8 @@ export interface LoadedMessage {
 
 export interface DoneMessage {
   readonly id: number;
+  /** Of a decoupled instance: how many requests its backend takes at once; 0 or none: as many as it is given. */
+  readonly maxRequests?: number;
 }
 
 export interface FailedMessage {

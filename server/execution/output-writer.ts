@@ -1,8 +1,9 @@
 /** @hotpath gives a running model the memory for its outputs and holds them against what the model says of itself (measured by instance-worker.bench.ts) */
 
-import type { ModelMetadata, OutputSink, TensorMetadata } from '../../backends/api/backend.ts';
-import { byteSizeOf, type Datatype, elementCount, MAX_TENSOR_BYTES } from '../../proto/datatype.ts';
+import type { ModelMetadata, OutputSink } from '../../backends/api/backend.ts';
+import type { Datatype } from '../../proto/datatype.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
+import { modelFault, outputFault } from './check-outputs.ts';
 import { alignTensor, BY_FRAME, TENSOR_ALIGNMENT } from './execution-record.ts';
 import { MAX_TENSOR_FRAME_BYTES } from './messages.ts';
 
@@ -104,7 +105,8 @@ export class OutputWriter implements OutputSink {
     const expected = this.#metadata.outputs[index]!;
     const output = this.#outputs[index]!;
     if (output.isWritten) throw this.#fault(`wrote output '${name}' twice`);
-    this.#checkOutput(expected, datatype, shape, byteLength);
+    const fault = outputFault(expected, datatype, shape, byteLength);
+    if (fault !== null) throw this.#fault(fault);
     output.isWritten = true;
     output.shape = shape;
     output.byteLength = byteLength;
@@ -145,26 +147,7 @@ export class OutputWriter implements OutputSink {
     throw this.#fault(`wrote output '${name}', which it doesn't have`);
   }
 
-  /** A model file may state shapes that its run doesn't keep to; that ends the request, not the host. */
-  #checkOutput(expected: TensorMetadata, datatype: Datatype, shape: readonly number[], byteLength: number): void {
-    if (datatype !== expected.datatype) {
-      throw this.#fault(`gave output '${expected.name}' as ${datatype}, its metadata says ${expected.datatype}`);
-    }
-    let matches = shape.length === expected.shape.length;
-    for (let i = 0; matches && i < shape.length; i++) matches = expected.shape[i]! < 0 || expected.shape[i] === shape[i];
-    const count = elementCount(shape);
-    if (!matches || count < 0) {
-      throw this.#fault(`gave output '${expected.name}' the shape [${shape.join(',')}], its metadata says [${expected.shape.join(',')}]`);
-    }
-    const elementBytes = byteSizeOf(datatype);
-    const isRightSize =
-      elementBytes === 0 ? byteLength >= count * 4 && byteLength <= MAX_TENSOR_BYTES : byteLength === count * elementBytes;
-    if (!isRightSize) {
-      throw this.#fault(`gave output '${expected.name}' ${byteLength} bytes, ${count} elements of ${datatype} don't have that many`);
-    }
-  }
-
   #fault(what: string): InferenceError {
-    return new InferenceError('INTERNAL', `model '${this.#modelName}' ${what}`, { failureReason: 'BACKEND' });
+    return modelFault(this.#modelName, what);
   }
 }

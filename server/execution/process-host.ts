@@ -2,25 +2,29 @@
  * A process host, seen from the gateway: starts the child, speaks its control messages, watches over it and says how it ended.
  */
 
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import type { Duplex } from 'node:stream';
 import type { ModelSpec } from '../../backends/api/backend.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import { checkMetadata } from './check-metadata.ts';
 import { HostFault } from './check-response.ts';
+import { ProcessDecoupledChannel } from './decoupled-channel.ts';
+import type { DecoupledChannel } from './decoupled-execution.ts';
+import { DecoupledLink } from './decoupled-link.ts';
 import type { ExecutionHost, HostEnd, HostKind, InstanceChannel, LoadedModel } from './execution-host.ts';
 import { ExecutionWatch } from './execution-watch.ts';
 import { FrameReader } from './frame-reader.ts';
 import { hostEntry } from './host-entry.ts';
-import type { HostLink, HostLinkOwner } from './host-link.ts';
+import type { BatchLink, HostLink, HostLinkOwner } from './host-link.ts';
 import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
 import { HostRequests, parseControl } from './host-requests.ts';
 import { ProcessInstanceChannel } from './instance-channel.ts';
 import { BOUNDARY_VERSION, controlFrame, FRAME_KIND, FrameError, type FrameKind, type HelloMessage, HOST_FDS } from './messages.ts';
 import { ModelTensors } from './model-tensors.ts';
-import { createSharedMemory, type SharedMemory, sharedMemorySupport } from './shared-memory.ts';
+import { createSharedMemory } from './shared-memory.ts';
 import { SharedMemoryLink } from './shared-memory-link.ts';
 import { SocketLink } from './socket-link.ts';
+import { chooseTransport, spawnHost } from './spawn-host.ts';
 
 /** How long a host that was asked to end may take for it. */
 const STOP_GRACE_MS = 1000;
@@ -48,10 +52,13 @@ export class ProcessHost implements ExecutionHost {
   readonly #child: ChildProcess;
   readonly #control: Duplex;
   readonly #link: HostLink;
+  /** The link as well, by what the host is for; the other one is null. */
+  readonly #batches: BatchLink | null;
+  readonly #decoupled: DecoupledLink | null;
   readonly #requests: HostRequests;
   readonly #watch: ExecutionWatch;
   readonly #trimTimer: NodeJS.Timeout;
-  readonly #channels: Map<number, ProcessInstanceChannel> = new Map();
+  readonly #channels: Map<number, ProcessInstanceChannel | ProcessDecoupledChannel> = new Map();
   /** The model whose load or instance creation is under way. */
   #loading: string | null = null;
   #loadStartedMs = 0;
@@ -78,7 +85,7 @@ export class ProcessHost implements ExecutionHost {
 
   private constructor(options: ProcessHostOptions) {
     this.#options = options;
-    this.transport = chooseTransport(options.transport);
+    this.transport = options.isDecoupled ? 'socket' : chooseTransport(options.transport);
     const entry = options.entry ?? hostEntry();
     const memory = this.transport === 'shared-memory' ? createSharedMemory(options.memoryBytes) : null;
     try {
@@ -94,7 +101,11 @@ export class ProcessHost implements ExecutionHost {
       onBusy: () => this.#watch.start(),
       sendFrame: (chunks) => this.#sendFrame(chunks),
     };
-    this.#link = memory === null ? new SocketLink(options.memoryBytes, owner) : new SharedMemoryLink(memory, options.pollUs, owner);
+    this.#decoupled = options.isDecoupled ? new DecoupledLink(options.memoryBytes, owner) : null;
+    if (options.isDecoupled) this.#batches = null;
+    else if (memory === null) this.#batches = new SocketLink(options.memoryBytes, owner);
+    else this.#batches = new SharedMemoryLink(memory, options.pollUs, owner);
+    this.#link = (this.#decoupled ?? this.#batches)!;
     this.#requests = new HostRequests((detail) => options.onLog(this.pid, detail));
     this.#watch = new ExecutionWatch({
       pid: this.pid,
@@ -149,14 +160,15 @@ export class ProcessHost implements ExecutionHost {
     this.#control.uncork();
   }
 
-  #onFault(reason: string, blamed: string | null = this.#link.inflight.head?.channel.tensors.key ?? this.#loading): void {
+  #onFault(reason: string, blamed: string | null = this.#link.headModel ?? this.#loading): void {
     const error = new InferenceError('INTERNAL', `the model's execution host ${reason}; it was ended`, { failureReason: 'BACKEND' });
     this.#kill({ reason: `ended by the server: it ${reason}`, blamed, expected: false }, error);
   }
 
   #onTooLate(): void {
     const seconds = this.#options.executionTimeoutMs / 1000;
-    const blamed = this.#link.inflight.head?.channel.tensors.key ?? null;
+    if (this.#link.abandonHead(seconds)) return;
+    const blamed = this.#link.headModel;
     const text = `model '${blamed}' did not end within the ${seconds} s that an execution may take; its execution host was killed and is being replaced`;
     const error = new InferenceError('DEADLINE_EXCEEDED', text, { failureReason: 'BACKEND' });
     this.#kill({ reason: `did not answer within ${seconds} s`, blamed, expected: false }, error);
@@ -287,6 +299,7 @@ export class ProcessHost implements ExecutionHost {
     return {
       metadata: tensors.metadata,
       createInstance: (onCapacity) => this.#createInstance(model, tensors, onCapacity),
+      createDecoupledInstance: (onCapacity) => this.#createDecoupledInstance(model, tensors, onCapacity),
       unload: async () => {
         if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.unload, { model }));
       },
@@ -294,19 +307,38 @@ export class ProcessHost implements ExecutionHost {
   }
 
   async #createInstance(model: number, tensors: ModelTensors, onCapacity: () => void): Promise<InstanceChannel> {
+    const link = this.#batches;
+    if (link === null) throw new Error('this execution host is for decoupled models');
+    const { instance } = await this.#requestInstance(model, tensors, false);
+    return this.#adopt(new ProcessInstanceChannel(link, tensors, instance, onCapacity, this.#disposeInstance));
+  }
+
+  async #createDecoupledInstance(model: number, tensors: ModelTensors, onCapacity: () => void): Promise<DecoupledChannel> {
+    const link = this.#decoupled;
+    if (link === null) throw new Error('this execution host is not for decoupled models');
+    const { instance, maxRequests } = await this.#requestInstance(model, tensors, true);
+    return this.#adopt(new ProcessDecoupledChannel(link, tensors, instance, maxRequests, onCapacity, this.#disposeInstance));
+  }
+
+  async #requestInstance(model: number, tensors: ModelTensors, isDecoupled: boolean): Promise<{ instance: number; maxRequests: number }> {
     const instance = ++this.#lastNumber;
-    const created = this.#loadQueue.then(() => this.#timedRequest(tensors.key, FRAME_KIND.createInstance, { model, instance }));
+    const body = { model, instance, isDecoupled };
+    const created = this.#loadQueue.then(() => this.#timedRequest(tensors.key, FRAME_KIND.createInstance, body));
     this.#loadQueue = created.catch(() => {});
-    await created;
-    const channel = new ProcessInstanceChannel(this.#link, tensors, instance, onCapacity, async () => {
-      this.#channels.delete(instance);
-      if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.disposeInstance, { instance }));
-    });
+    return { instance, maxRequests: Number((await created)['maxRequests']) };
+  }
+
+  #adopt<Channel extends ProcessInstanceChannel | ProcessDecoupledChannel>(channel: Channel): Channel {
     // The host may have ended between its answer and here.
     if (this.#ending !== null) channel.hostEnded();
-    else this.#channels.set(instance, channel);
+    else this.#channels.set(channel.instance, channel);
     return channel;
   }
+
+  readonly #disposeInstance = async (instance: number): Promise<void> => {
+    this.#channels.delete(instance);
+    if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.disposeInstance, { instance }));
+  };
 
   /** A request that runs a model's code: it is blamed on the model and has a deadline. */
   async #timedRequest(key: string, kind: FrameKind, body: object): Promise<Record<string, unknown>> {
@@ -344,30 +376,6 @@ export class ProcessHost implements ExecutionHost {
       if (this.#ending === null) throw error;
     }
   }
-}
-
-function chooseTransport(wanted: ProcessHostOptions['transport']): 'shared-memory' | 'socket' {
-  if (wanted === 'socket') return 'socket';
-  const support = sharedMemorySupport();
-  if (support.available) return 'shared-memory';
-  if (wanted === 'auto') return 'socket';
-  throw new Error(`shared memory is not available: ${support.reason}; use transport 'auto' or 'socket'`);
-}
-
-function spawnHost(entry: string, memory: SharedMemory | null): ChildProcess {
-  // Options meant for the gateway, a debugger's port among them, are not for its hosts.
-  const { NODE_OPTIONS: _, ...env } = process.env;
-  const stdio: (string | number)[] = ['ignore', 'pipe', 'pipe'];
-  stdio[HOST_FDS.control] = 'pipe';
-  stdio[HOST_FDS.wake] = memory === null ? 'ignore' : 'pipe';
-  stdio[HOST_FDS.lifeline] = 'pipe';
-  stdio[HOST_FDS.memory] = memory === null ? 'ignore' : memory.fd;
-  const args = ['--enable-source-maps', entry, String(process.pid)];
-  const child = spawn(process.execPath, args, { stdio: stdio as StdioOptions, env, windowsHide: true });
-  // Out of descriptors, there is a child object without streams, which tells of its failure later.
-  child.on('error', () => {});
-  if (!child.stdio?.[HOST_FDS.control]) throw new Error('the process could not be started: out of file descriptors or memory');
-  return child;
 }
 
 function gib(bytes: number): string {

@@ -6,7 +6,7 @@ import { DescriptorRing } from './descriptor-ring.ts';
 import type { ExecutionBatch } from './execution-host.ts';
 import { requestBytes, WORD_BYTES } from './execution-record.ts';
 import { futexWake } from './futex.ts';
-import type { HostLink, HostLinkOwner } from './host-link.ts';
+import type { BatchLink, HostLinkOwner } from './host-link.ts';
 import { failAll, type InflightBatch, InflightBatches } from './inflight-batches.ts';
 import { type ProcessInstanceChannel, tooLargeBatch } from './instance-channel.ts';
 import { FRAME_KIND, frameHeader, LARGE_OUTPUT_PREFIX_BYTES } from './messages.ts';
@@ -42,7 +42,7 @@ const wakeFrame: readonly Uint8Array[] = [frameHeader(FRAME_KIND.wake, 0)];
  * Owns the memory. Lost wake-ups: this side stores GATEWAY_SLEEPS and then looks at the completion ring, and stores an entry in the submit ring and then looks at
  * HOST_STATE; the host does the reverse.
  */
-export class SharedMemoryLink implements HostLink {
+export class SharedMemoryLink implements BatchLink {
   readonly inflight: InflightBatches = new InflightBatches(RING_CAPACITY);
   readonly #memory: SharedMemory;
   readonly #owner: HostLinkOwner;
@@ -78,6 +78,10 @@ export class SharedMemoryLink implements HostLink {
     this.#maxOutputBytes = Math.floor(this.#arena.byteLength / 2 / REGION_UNIT) * REGION_UNIT;
     this.#area = { words: this.#words, at: 0, wordCount: 0, bytes: this.#bytes, start: 0, end: 0 };
     this.#state[GATEWAY_SLEEPS] = 1;
+  }
+
+  get headModel(): string | null {
+    return this.inflight.head?.channel.tensors.key ?? null;
   }
 
   get currentInstance(): number {
@@ -233,6 +237,11 @@ export class SharedMemoryLink implements HostLink {
     if (inflight.large[index] !== undefined) throw new HostFault('sent a large output twice');
     inflight.large[index] = new Uint8Array(payload.buffer, payload.byteOffset + LARGE_OUTPUT_PREFIX_BYTES);
     this.poll();
+  }
+
+  abandonHead(): boolean {
+    // A batch can't be stopped.
+    return false;
   }
 
   end(headError: InferenceError, otherError: InferenceError): void {

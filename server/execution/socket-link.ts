@@ -4,7 +4,7 @@ import type { InferenceError } from '../../proto/inference-error.ts';
 import { HostFault, type ResponseArea } from './check-response.ts';
 import type { ExecutionBatch } from './execution-host.ts';
 import { requestBytes, WORD_BYTES } from './execution-record.ts';
-import type { HostLink, HostLinkOwner } from './host-link.ts';
+import type { BatchLink, HostLinkOwner } from './host-link.ts';
 import { failAll, InflightBatches } from './inflight-batches.ts';
 import { type ProcessInstanceChannel, tooLargeBatch } from './instance-channel.ts';
 import { FRAME_KIND, frameHeader, MAX_TENSOR_FRAME_BYTES } from './messages.ts';
@@ -18,7 +18,7 @@ const CAPACITY = 1024;
 /**
  * `memoryBytes` bounds the frames that are on their way, as the arena's size does for shared memory.
  */
-export class SocketLink implements HostLink {
+export class SocketLink implements BatchLink {
   readonly inflight: InflightBatches = new InflightBatches(CAPACITY);
   readonly #owner: HostLinkOwner;
   readonly #memoryBytes: number;
@@ -30,6 +30,10 @@ export class SocketLink implements HostLink {
   constructor(memoryBytes: number, owner: HostLinkOwner) {
     this.#owner = owner;
     this.#memoryBytes = Math.min(memoryBytes, MAX_TENSOR_FRAME_BYTES);
+  }
+
+  get headModel(): string | null {
+    return this.inflight.head?.channel.tensors.key ?? null;
   }
 
   get currentInstance(): number {
@@ -113,6 +117,11 @@ export class SocketLink implements HostLink {
       }
     }
     this.#tell.run();
+  }
+
+  abandonHead(): boolean {
+    // A batch can't be stopped.
+    return false;
   }
 
   end(headError: InferenceError, otherError: InferenceError): void {

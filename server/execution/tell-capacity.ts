@@ -1,13 +1,18 @@
 /** @hotpath remembers which instances have room again, and tells them once everything that was answered is settled (measured by instance-channel.bench.ts) */
 
-import type { ProcessInstanceChannel } from './instance-channel.ts';
+/** An instance of a process host. */
+export interface CapacityHearer {
+  /** Already in a list of those to be told. */
+  isToBeTold: boolean;
+  tellCapacity(): void;
+}
 
 /** Two lists that change places: whoever asks again while being told is told the next time, not in an endless round. */
 export class TellCapacity {
-  #waiting: ProcessInstanceChannel[] = [];
-  #telling: ProcessInstanceChannel[] = [];
+  #waiting: CapacityHearer[] = [];
+  #telling: CapacityHearer[] = [];
 
-  add(channel: ProcessInstanceChannel): void {
+  add(channel: CapacityHearer): void {
     if (channel.isToBeTold) return;
     channel.isToBeTold = true;
     this.#waiting.push(channel);

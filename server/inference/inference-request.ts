@@ -2,7 +2,7 @@
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
-import type { InferenceResponse } from './inference-response.ts';
+import type { InferenceResponse, ResponseTiming } from './inference-response.ts';
 
 export type RequestParameter = string | number | boolean;
 
@@ -84,6 +84,8 @@ export class InferenceRequest {
   model: object | null = null;
   /** Responses of a decoupled model that were handed to the caller. */
   responseCount = 0;
+  /** Of a decoupled model's request: set before its end. The timing of any other is in its response. */
+  timing: ResponseTiming | null = null;
   /** Set by the caller: see {@link pauseResponses}. */
   isPaused = false;
   /** Set when the request has been answered; guards "exactly once". */

@@ -22,12 +22,10 @@ export class LatencyWindow implements StageHistogram {
   #current: Uint32Array;
   #currentIndex = 0;
   #sliceStartMs: number;
-  readonly #next: StageHistogram | null;
 
-  constructor(nowMs: number, next: StageHistogram | null) {
+  constructor(nowMs: number) {
     this.#sliceStartMs = nowMs;
     this.#current = this.#slices[0]!;
-    this.#next = next;
   }
 
   observe(ns: number): void {
@@ -35,7 +33,6 @@ export class LatencyWindow implements StageHistogram {
     this.#current[bucketOf(us)]!++;
     this.count++;
     this.sumNs += ns;
-    if (this.#next !== null) this.#next.observe(ns);
   }
 
   /** `nowMs` is monotonic. To be called at least once a slice. */

@@ -287,7 +287,7 @@ describe('LatencyWindow', () => {
         fc.array(fc.integer({ min: 0, max: 2e9 }), { minLength: 1, maxLength: 200 }),
         fc.double({ min: 0.01, max: 0.99, noNaN: true }),
         (us, q) => {
-          const window = new LatencyWindow(0, null);
+          const window = new LatencyWindow(0);
           for (const value of us) window.observe(value * 1000);
           const exact = us.toSorted((a, b) => a - b)[Math.max(1, Math.ceil(q * us.length)) - 1]!;
           expect(Math.abs(window.quantilesUs([q])[0]! - exact)).toBeLessThanOrEqual(exact * 0.02);
@@ -297,7 +297,7 @@ describe('LatencyWindow', () => {
   });
 
   test('forgets what is a minute old, and keeps the totals', () => {
-    const window = new LatencyWindow(0, null);
+    const window = new LatencyWindow(0);
     window.observe(10_000);
     window.advance(47_999);
     window.observe(1_000_000);

@@ -4,7 +4,7 @@ import { LatencyHistogram, stageBoundsNs } from './latency-histogram.ts';
 import { LatencyWindow } from './latency-window.ts';
 import { defaultMetricsConfig, type MetricsConfig } from './metrics-config.ts';
 import { type ModelSeries, modelFamilies, type Stage } from './model-families.ts';
-import type { ModelReporter, StageHistogram } from './model-reporter.ts';
+import type { ModelReporter } from './model-reporter.ts';
 import { SystemSampler } from './system-sampler.ts';
 
 export interface MetricsRegistryOptions {
@@ -191,20 +191,16 @@ export class MetricsRegistry {
           null,
         )
       : null;
-    const summaries = config.summaryLatencies
-      ? eachStage((stage) => new LatencyWindow(nowMs, stage === 'request' ? firstResponse : null))
-      : null;
+    const summaries = config.summaryLatencies ? eachStage(() => new LatencyWindow(nowMs)) : null;
     const histograms = config.stageHistograms
-      ? eachStage((stage) => new LatencyHistogram(stageBoundsNs, summaries?.[stage] ?? (stage === 'request' ? firstResponse : null)))
+      ? eachStage((stage) => new LatencyHistogram(stageBoundsNs, summaries?.[stage] ?? null))
       : null;
     // Each observer hands on to the next, so the reporter knows the first of them only.
-    reporter.histograms =
-      histograms ?? summaries ?? (firstResponse === null ? null : eachStage((stage) => (stage === 'request' ? firstResponse : ignored)));
+    reporter.histograms = histograms ?? summaries;
+    reporter.firstResponse = firstResponse;
     return { reporter, labels: labelsOf(reporter), histograms, summaries, firstResponse };
   }
 }
-
-const ignored: StageHistogram = { observe: () => {} };
 
 function eachStage<T>(make: (stage: Stage) => T): Record<Stage, T> {
   return {

@@ -19,6 +19,19 @@ export class BatchStatistics {
   readonly computeOutput: StatisticDuration = new StatisticDuration();
 }
 
+/** What became of the responses of one index, over all requests of a decoupled model (reference 8.5, response_stats). */
+export class ResponseStatistics {
+  readonly computeInfer: StatisticDuration = new StatisticDuration();
+  readonly computeOutput: StatisticDuration = new StatisticDuration();
+  readonly success: StatisticDuration = new StatisticDuration();
+  readonly fail: StatisticDuration = new StatisticDuration();
+  readonly empty: StatisticDuration = new StatisticDuration();
+  readonly cancel: StatisticDuration = new StatisticDuration();
+}
+
+/** Responses of a request that are told apart; a model may give any number of them, and statistics have a bound. */
+const MAX_RESPONSE_STATISTICS = 1024;
+
 /**
  * Statistics of one model version, as plain numbers: the hot path adds, a scrape or a statistics request reads. Labels are bound once, at load.
  * Meanings and what counts when: Triton's metrics and statistics extension.
@@ -45,10 +58,17 @@ export class ModelReporter {
   loadDurationSecs = 0;
   /** By executed batch size; bounded by max_batch_size. */
   readonly batches: Map<number, BatchStatistics> = new Map();
+  /** By response index, of a decoupled model; the first 1,024. Empty for any other. */
+  readonly responses: ResponseStatistics[] = [];
+  /** Of the time to the first response, when the server keeps it; null otherwise. */
+  firstResponse: StageHistogram | null = null;
+  /** Whether a response is not the whole answer: then `firstResponded` tells of the first one. */
+  readonly isDecoupled: boolean;
   /** Histograms by stage, when the server keeps them; null otherwise. */
   histograms: StageHistograms | null = null;
 
-  constructor(modelName: string, modelVersion: string, tags: Readonly<Record<string, string>>) {
+  constructor(modelName: string, modelVersion: string, tags: Readonly<Record<string, string>>, isDecoupled = false) {
+    this.isDecoupled = isDecoupled;
     this.modelName = modelName;
     this.modelVersion = modelVersion;
     this.tags = tags;
@@ -69,6 +89,7 @@ export class ModelReporter {
     this.computeInfer.add(computeInferNs);
     this.computeOutput.add(computeOutputNs);
     this.inferenceCount += batchSize;
+    if (this.firstResponse !== null && !this.isDecoupled) this.firstResponse.observe(requestNs);
     if (this.histograms !== null) {
       this.histograms.request.observe(requestNs);
       this.histograms.queue.observe(queueNs);
@@ -76,6 +97,30 @@ export class ModelReporter {
       this.histograms.computeInfer.observe(computeInferNs);
       this.histograms.computeOutput.observe(computeOutputNs);
     }
+  }
+
+  /** The first response to a decoupled model's request, since its arrival. */
+  firstResponded(ns: number): void {
+    if (this.firstResponse !== null) this.firstResponse.observe(ns);
+  }
+
+  /** A response was given: the model's time for it, and the caller's to take it. */
+  responded(index: number, inferNs: number, outputNs: number): void {
+    const statistics = this.#response(index);
+    if (statistics === null) return;
+    statistics.computeInfer.add(inferNs);
+    statistics.computeOutput.add(outputNs);
+    statistics.success.add(inferNs + outputNs);
+  }
+
+  /** The end came where response `index` would have been. */
+  endedWithoutResponse(index: number, inferNs: number): void {
+    this.#response(index)?.empty.add(inferNs);
+  }
+
+  responseFailed(index: number, isCancelled: boolean, inferNs: number): void {
+    const statistics = this.#response(index);
+    if (statistics !== null) (isCancelled ? statistics.cancel : statistics.fail).add(inferNs);
   }
 
   requestFailed(reason: FailureReason, requestNs: number): void {
@@ -94,6 +139,14 @@ export class ModelReporter {
     batch.computeInput.add(computeInputNs);
     batch.computeInfer.add(computeInferNs);
     batch.computeOutput.add(computeOutputNs);
+  }
+
+  #response(index: number): ResponseStatistics | null {
+    const { responses } = this;
+    if (index >= MAX_RESPONSE_STATISTICS) return null;
+    // Indexes of a request follow one another, so those before are there.
+    while (responses.length <= index) responses.push(new ResponseStatistics());
+    return responses[index]!;
   }
 }
 

@@ -46,7 +46,8 @@ function fillFromMetadata(config: ModelConfig, metadata: ModelMetadata, defaultM
   return {
     ...config,
     maxBatchSize,
-    dynamicBatching: maxBatchSize > 1 && !hasScheduler ? emptyDynamicBatching() : config.dynamicBatching,
+    dynamicBatching:
+      maxBatchSize > 1 && !hasScheduler && !config.modelTransactionPolicy?.decoupled ? emptyDynamicBatching() : config.dynamicBatching,
     input: config.input.length > 0 ? config.input : metadata.inputs.map((tensor) => inputFrom(tensor, maxBatchSize > 0)),
     output: config.output.length > 0 ? config.output : metadata.outputs.map((tensor) => outputFrom(tensor, maxBatchSize > 0)),
   };

@@ -52,7 +52,7 @@ describe('findUnsupportedConfig', () => {
     ['ensemble_scheduling { }', 'error ensemble_scheduling'],
     ['model_warmup { name: "w" }', 'error model_warmup'],
     ['response_cache { enable: true }', 'error response_cache.enable'],
-    ['model_transaction_policy { decoupled: true }', 'error model_transaction_policy.decoupled'],
+    ['model_transaction_policy { decoupled: true } dynamic_batching { }', 'warning dynamic_batching'],
     ['dynamic_batching { priority_levels: 2 }', 'error dynamic_batching.priority_levels'],
     ['dynamic_batching { preserve_ordering: true }', 'error dynamic_batching.preserve_ordering'],
     ['dynamic_batching { default_queue_policy { timeout_action: DELAY } }', 'error dynamic_batching.default_queue_policy.timeout_action'],
@@ -78,6 +78,10 @@ describe('findUnsupportedConfig', () => {
     ],
   ])('%s', (text, found) => {
     expect(find(text)).toEqual([found]);
+  });
+
+  test('takes a decoupled model, whose requests run by themselves', () => {
+    expect(find('model_transaction_policy { decoupled: true }')).toEqual([]);
   });
 
   test('says what was set and what to do', () => {

@@ -133,7 +133,7 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
 
   'ModelParameter.string_value': supported,
 
-  'ModelTransactionPolicy.decoupled': refused('models that stream responses are not served yet'),
+  'ModelTransactionPolicy.decoupled': supported,
 
   'ModelResponseCache.enable': refused('the response cache is not built yet; leave it off'),
 };
@@ -145,6 +145,13 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
 export function findUnsupportedConfig(config: ModelConfig): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   visitMessage(modelConfigType, config, '', findings);
+  if (config.modelTransactionPolicy?.decoupled && config.dynamicBatching !== null) {
+    findings.push({
+      severity: 'warning',
+      field: 'dynamic_batching',
+      message: 'has no effect but for its max_queue_size: each request of a decoupled model runs by itself; remove it',
+    });
+  }
   return findings;
 }
 

@@ -7,7 +7,7 @@ import type { Clock } from '../inference/clock.ts';
 import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { autoCompleteConfig } from './auto-complete-config.ts';
-import { Model } from './model.ts';
+import { isDecoupled, Model } from './model.ts';
 import { describeEntry, type ModelDescription, type ModelVersionFile, readFailure } from './model-directory.ts';
 
 export interface ModelLoaderOptions {
@@ -47,21 +47,20 @@ export class ModelLoader {
     await requireFile(file, config);
     // The scheduler is made of the completed configuration, which the load brings: until then nobody waits for an instance.
     let model: Model | null = null;
-    const instances = await pool.load(
-      { name, version: file.version, modelPath: file.modelPath, config },
-      {
-        instanceCount: config.instanceGroup.reduce((count, group) => count + group.count, 0),
-        onCapacity: () => model?.scheduler.poke(),
-        onFailed,
-      },
-    );
+    const spec = { name, version: file.version, modelPath: file.modelPath, config };
+    const pooled = {
+      instanceCount: config.instanceGroup.reduce((count, group) => count + group.count, 0),
+      onCapacity: () => model?.scheduler.poke(),
+      onFailed,
+    };
+    const instances = isDecoupled(config) ? await pool.loadDecoupled(spec, pooled) : await pool.load(spec, pooled);
     try {
       if (this.#options.disableAutoComplete && (config.input.length === 0 || config.output.length === 0)) {
         throw invalidArgument(
           `model '${name}': the configuration lists no ${config.input.length === 0 ? 'input' : 'output'}, and taking it from the model file is switched off (--disable-auto-complete-config)`,
         );
       }
-      const reporter = new ModelReporter(name, String(file.version), config.metricTags);
+      const reporter = new ModelReporter(name, String(file.version), config.metricTags, isDecoupled(config));
       model = new Model({
         version: file.version,
         config: autoCompleteConfig(config, instances.metadata, { defaultMaxBatchSize: this.#options.defaultMaxBatchSize }),

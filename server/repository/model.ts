@@ -1,11 +1,14 @@
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
+import type { DecoupledChannel } from '../execution/decoupled-execution.ts';
 import type { InstanceGroup } from '../execution/instance-group.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
+import { DecoupledScheduler } from '../scheduling/decoupled-scheduler.ts';
 import { DynamicBatchScheduler } from '../scheduling/dynamic-batch-scheduler.ts';
 import { type BatchPolicy, directPolicy } from '../scheduling/form-batch.ts';
+import type { Scheduler } from '../scheduling/scheduler.ts';
 import { createSignature, variableInputs } from './create-signature.ts';
 
 export interface ModelInit {
@@ -14,7 +17,8 @@ export interface ModelInit {
   readonly config: ModelConfig;
   /** By output name. */
   readonly labels: ReadonlyMap<string, readonly string[]>;
-  readonly instances: InstanceGroup;
+  /** Of the kind that the configuration says: decoupled, or not. */
+  readonly instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
   readonly reporter: ModelReporter;
   /** Bound of the queue when the configuration gives none. */
   readonly defaultMaxQueueSize: number;
@@ -30,9 +34,9 @@ export class Model {
   readonly version: string;
   readonly config: ModelConfig;
   readonly signature: ModelSignature;
-  readonly scheduler: DynamicBatchScheduler;
+  readonly scheduler: Scheduler;
   readonly reporter: ModelReporter;
-  readonly #instances: InstanceGroup;
+  readonly #instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
   readonly #onStopped: () => void;
 
   constructor(init: ModelInit) {
@@ -44,15 +48,16 @@ export class Model {
     this.#instances = instances;
     this.#onStopped = init.onStopped;
     this.signature = createSignature(config, this.version, init.labels);
-    this.scheduler = new DynamicBatchScheduler({
-      signature: this.signature,
-      policy: batchPolicy(config, this.signature),
-      maxQueueSize: config.dynamicBatching?.defaultQueuePolicy?.maxQueueSize || init.defaultMaxQueueSize,
-      instances,
-      reporter,
-      clock,
-      onFault: init.onFault,
-    });
+    const { signature } = this;
+    const maxQueueSize = config.dynamicBatching?.defaultQueuePolicy?.maxQueueSize || init.defaultMaxQueueSize;
+    const common = { signature, maxQueueSize, reporter, clock, onFault: init.onFault };
+    this.scheduler = this.isDecoupled
+      ? new DecoupledScheduler({
+          ...common,
+          instances: instances as InstanceGroup<DecoupledChannel>,
+          modelOutputCount: instances.metadata.outputs.length,
+        })
+      : new DynamicBatchScheduler({ ...common, policy: batchPolicy(config, signature), instances: instances as InstanceGroup });
   }
 
   /** `platform` of the metadata: the configuration's, or its backend where it names no platform (reference section 1.4). */
@@ -69,7 +74,7 @@ export class Model {
 
   /** It answers a request with any number of responses (`model_transaction_policy`). */
   get isDecoupled(): boolean {
-    return this.config.modelTransactionPolicy?.decoupled ?? false;
+    return isDecoupled(this.config);
   }
 
   /** Instances that are alive now. */
@@ -81,6 +86,11 @@ export class Model {
   failPending(error: InferenceError): void {
     this.scheduler.failPending(error);
   }
+}
+
+/** What the configuration says of its transactions. */
+export function isDecoupled(config: ModelConfig): boolean {
+  return config.modelTransactionPolicy?.decoupled ?? false;
 }
 
 function batchPolicy(config: ModelConfig, signature: ModelSignature): BatchPolicy {

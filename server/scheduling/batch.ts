@@ -209,7 +209,8 @@ class BatchSplit {
   }
 }
 
-function isWanted(request: InferenceRequest, name: string): boolean {
+/** Whether the request's answer is to have the output `name`. */
+export function isWanted(request: InferenceRequest, name: string): boolean {
   const { outputs } = request;
   if (outputs.length === 0) return true;
   for (let i = 0; i < outputs.length; i++) if (outputs[i]!.name === name) return true;

@@ -9,7 +9,7 @@ import type { ModelReporter } from '../metrics/model-reporter.ts';
 import { Batch, type BatchContext } from './batch.ts';
 import { type BatchDecision, type BatchPolicy, formBatch } from './form-batch.ts';
 import { PendingQueue } from './pending-queue.ts';
-import type { Scheduler } from './scheduler.ts';
+import { queueFull, type Scheduler, schedulerStopping } from './scheduler.ts';
 
 /** Where a scheduler gets instances from: an instance group. */
 export interface InstanceSource {
@@ -83,28 +83,15 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   }
 
   enqueue(request: InferenceRequest): void {
-    if (this.#isStopping) {
-      throw new InferenceError(
-        'UNAVAILABLE',
-        `Server is stopping, scheduler for model '${this.signature.modelName}' has stopped accepting new inference requests`,
-        { retryAfterSeconds: 1 },
-      );
-    }
+    if (this.#isStopping) throw schedulerStopping(this.signature.modelName);
     request.queuedNs = this.clock.nowNs();
-    if (!this.#queue.push(request)) {
-      throw new InferenceError(
-        'UNAVAILABLE',
-        `Exceeds maximum queue size: ${this.#queue.maxSize} requests already wait for model '${this.signature.modelName}'; send fewer at a time, or retry later`,
-        { failureReason: 'REJECTED', retryAfterSeconds: 1 },
-      );
-    }
+    if (!this.#queue.push(request)) throw queueFull(this.signature.modelName, this.#queue.maxSize);
     request.holder = this;
     if (request.deadlineNs < this.#earliestDeadlineNs) this.#earliestDeadlineNs = request.deadlineNs;
     this.reporter.pendingCount = this.#queue.length;
     this.poke();
   }
 
-  /** Something changed: look again at the end of this tick. */
   poke(): void {
     if (this.#isDispatchScheduled || (this.#queue.length === 0 && this.#parts.length === 0)) return;
     this.#isDispatchScheduled = true;
@@ -145,7 +132,6 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     });
   }
 
-  /** Ends every waiting request with `error`: no instance will come any more. */
   failPending(error: InferenceError): void {
     while (this.#queue.length > 0) this.#leaveQueue(this.#queue.shift()).fail(error);
     for (const part of this.#parts.splice(0)) new Batch(part, this).fail(error);

@@ -1,3 +1,4 @@
+import { InferenceError } from '../../proto/inference-error.ts';
 import type { InferenceRequest } from '../inference/inference-request.ts';
 
 /**
@@ -13,6 +14,20 @@ export interface Scheduler {
   readonly inflightCount: number;
   /** Requests waiting, not yet given to an instance. */
   readonly pendingCount: number;
+  /** Something changed, an instance has room for one: look again at the end of this tick. */
+  poke(): void;
+  /** Ends every waiting request with `error`: no instance will come any more. */
+  failPending(error: InferenceError): void;
   /** Refuses new requests and resolves when none is left. */
   stop(): Promise<void>;
+}
+
+export function schedulerStopping(modelName: string): InferenceError {
+  const text = `Server is stopping, scheduler for model '${modelName}' has stopped accepting new inference requests`;
+  return new InferenceError('UNAVAILABLE', text, { retryAfterSeconds: 1 });
+}
+
+export function queueFull(modelName: string, maxSize: number): InferenceError {
+  const text = `Exceeds maximum queue size: ${maxSize} requests already wait for model '${modelName}'; send fewer at a time, or retry later`;
+  return new InferenceError('UNAVAILABLE', text, { failureReason: 'REJECTED', retryAfterSeconds: 1 });
 }

@@ -1,6 +1,7 @@
 /** @hotpath one object for each request: its head, its body as it comes in, and its one answer (measured by node-http-transport.bench.ts) */
 
 import { chooseResponseCoding, compressBody, MIN_COMPRESSED_BODY_BYTES } from './content-encoding.ts';
+import { withCrossOrigin } from './cross-origin.ts';
 import type { HttpAbortListener, HttpBody, HttpErrorBody, HttpExchange, HttpMethod, HttpRoute } from './http-exchange.ts';
 import { INTERNAL_FAULT } from './http-refusals.ts';
 
@@ -39,6 +40,8 @@ export abstract class BufferedExchange implements HttpExchange {
   isReleased = false;
   contentEncoding = '';
   acceptEncoding = '';
+  /** Access-Control-Allow-Origin of the answer; '': none. */
+  allowOrigin = '';
   /** From Content-Length; -1: chunked. */
   expectedBytes = 0;
   receivedBytes = 0;
@@ -74,6 +77,7 @@ export abstract class BufferedExchange implements HttpExchange {
       }
     }
     this.isAnswered = true;
+    if (this.allowOrigin !== '') headers = withCrossOrigin(headers, this.allowOrigin);
     if (this.acceptEncoding !== '' && status === 200 && this.route?.allowContentCoding === true && this.method !== 'HEAD') {
       const coding = chooseResponseCoding(this.acceptEncoding);
       if (coding !== 'identity' && bodyByteLength(body) >= MIN_COMPRESSED_BODY_BYTES) {
@@ -89,7 +93,9 @@ export abstract class BufferedExchange implements HttpExchange {
     if (this.isAnswered || this.isAborted) return;
     this.isAnswered = true;
     const { errorBody } = this.owner;
-    this.send(status, ['content-type', errorBody.contentType, ...extraHeaders], errorBody.encode(status, message), mustClose);
+    let headers = ['content-type', errorBody.contentType, ...extraHeaders];
+    if (this.allowOrigin !== '') headers = withCrossOrigin(headers, this.allowOrigin);
+    this.send(status, headers, errorBody.encode(status, message), mustClose);
   }
 
   /** The connection went away. The listener hears of it only while the answer is open. */

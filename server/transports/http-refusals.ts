@@ -18,6 +18,11 @@ export const BODIES_BUSY = 'the server holds as many request body bytes as it ma
 export const TOO_MANY_REQUESTS_OPEN = 'the server has as many requests open as it may; try again later';
 export const DRAINING = 'the server is shutting down and takes no new requests';
 export const MALFORMED_REQUEST = 'the request is not valid HTTP/1.1';
+export const UPGRADE_REQUIRED =
+  "this path speaks WebSocket: open it with a WebSocket client (GET with 'Upgrade: websocket' and 'Connection: Upgrade')";
+export const WEB_SOCKET_KEY = 'Sec-WebSocket-Key must be there once, with 16 bytes in base64';
+export const HANDSHAKE_NOT_PLAIN =
+  'a WebSocket handshake is a GET of HTTP/1.1 without a body, sent when every earlier request of the connection has been answered';
 export const INTERNAL_FAULT = 'internal error; the server log has the details';
 
 export function pathNotFound(path: string): string {
@@ -30,6 +35,16 @@ export function methodNotAllowed(method: string, allow: string): string {
 
 export function expectationFailed(expectation: string): string {
   return `the expectation '${expectation.slice(0, 100)}' is not supported; only 100-continue is`;
+}
+
+export function webSocketVersion(version: string): string {
+  return version === ''
+    ? 'Sec-WebSocket-Version is missing; it must be 13'
+    : `Sec-WebSocket-Version must be 13, got '${version.slice(0, 20)}'`;
+}
+
+export function originNotAllowed(origin: string): string {
+  return `pages of the origin '${origin.slice(0, MAX_QUOTED_CHARS)}' may not open WebSockets here; --http-allow-origin allows it`;
 }
 
 export function unsupportedContentCoding(coding: string): string {

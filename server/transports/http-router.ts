@@ -24,6 +24,8 @@ export class HttpEndpoint {
   readonly pattern: string;
   /** The methods served, for the Allow header; OPTIONS always, HEAD wherever GET is. */
   allow = '';
+  /** The request headers that a page of another site may send: those that some route reads. */
+  requestHeaders = '';
   readonly #routes = new Map<string, HttpRoute>();
 
   constructor(pattern: string) {
@@ -38,6 +40,10 @@ export class HttpEndpoint {
     if (methods.has('GET')) methods.add('HEAD');
     methods.add('OPTIONS');
     this.allow = [...methods].sort().join(', ');
+    const routes = [...this.#routes.values()];
+    const headers = new Set(['content-type', ...routes.flatMap(({ requestHeaders }) => requestHeaders)]);
+    if (routes.some(({ allowContentCoding }) => allowContentCoding)) headers.add('content-encoding');
+    this.requestHeaders = [...headers].sort().join(', ');
   }
 
   /** The route for a method, a GET route for HEAD when there is no other; undefined: 405, or for OPTIONS a 204. */

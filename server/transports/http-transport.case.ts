@@ -135,6 +135,75 @@ export function httpTransportCase(engine: 'uws' | 'node', start: StartHttpTransp
       expect((await ask('GET /hello')).body.toString()).toBe('hællo');
     });
 
+    it('says nothing of other origins unless some are allowed', async () => {
+      const client = await fixture.connect(await fixture.serve());
+      for (const line of ['GET /hello', 'OPTIONS /echo', 'GET /nothing']) {
+        client.write(`${line} HTTP/1.1\r\n${HOST}Origin: https://app.example\r\nAccess-Control-Request-Method: POST\r\n\r\n`);
+        const { headers } = (await client.next())!;
+        expect([...headers.keys()].filter((name) => name.startsWith('access-control') || name === 'vary')).toEqual([]);
+      }
+    });
+
+    it('lets pages of the allowed origins read answers and refusals', async () => {
+      const client = await fixture.connect(await fixture.serve({ allowOrigins: ['https://app.example', 'http://localhost:5173'] }));
+      const ask = async (line: string, origin: string, rest = '\r\n') => {
+        client.write(`${line} HTTP/1.1\r\n${HOST}Origin: ${origin}\r\n${rest}`);
+        return (await client.next())!;
+      };
+      for (const [line, status, rest] of [
+        ['GET /hello', 200, '\r\n'],
+        ['POST /coded', 200, `Accept-Encoding: gzip\r\nContent-Length: 5000\r\n\r\n${'x'.repeat(5000)}`],
+        ['GET /nothing', 404, '\r\n'],
+        ['DELETE /hello', 405, '\r\n'],
+        ['GET /throws', 500, '\r\n'],
+      ] as const) {
+        const response = await ask(line, 'http://localhost:5173', rest);
+        expect(response.status).toBe(status);
+        expect(response.headers.get('access-control-allow-origin')).toBe('http://localhost:5173');
+        expect(response.headers.get('access-control-expose-headers')).toBe('inference-header-content-length, retry-after');
+        expect(response.headers.get('vary')).toBe('origin');
+        expect(response.headers.has('access-control-allow-credentials')).toBe(false);
+      }
+      for (const origin of [
+        'https://app.example.evil.example',
+        'http://app.example',
+        'null',
+        '*',
+        'https://app.example, https://b.example',
+      ]) {
+        expect((await ask('GET /hello', origin)).headers.has('access-control-allow-origin')).toBe(false);
+      }
+    });
+
+    it('answers preflights with the methods and headers of the path', async () => {
+      const client = await fixture.connect(await fixture.serve({ allowOrigins: ['https://app.example'] }));
+      const preflight = async (path: string, origin: string) => {
+        client.write(`OPTIONS ${path} HTTP/1.1\r\n${HOST}Origin: ${origin}\r\nAccess-Control-Request-Method: POST\r\n\r\n`);
+        return (await client.next())!;
+      };
+      const { status, headers } = await preflight('/headers', 'https://app.example');
+      expect(status).toBe(204);
+      expect(headers.get('access-control-allow-origin')).toBe('https://app.example');
+      expect(headers.get('access-control-allow-methods')).toBe('GET, HEAD, OPTIONS');
+      expect(headers.get('access-control-allow-headers')).toBe('content-type, x-test');
+      expect(headers.get('access-control-max-age')).toBe('600');
+      expect((await preflight('/coded', 'https://app.example')).headers.get('access-control-allow-headers')).toBe(
+        'content-encoding, content-type',
+      );
+      const other = await preflight('/headers', 'https://other.example');
+      expect([other.status, other.headers.get('allow')]).toEqual([204, 'GET, HEAD, OPTIONS']);
+      expect([...other.headers.keys()].filter((name) => name.startsWith('access-control'))).toEqual([]);
+    });
+
+    it("allows every origin with '*'", async () => {
+      const client = await fixture.connect(await fixture.serve({ allowOrigins: ['*'] }));
+      client.write(`GET /hello HTTP/1.1\r\n${HOST}Origin: null\r\n\r\n`);
+      const { headers } = (await client.next())!;
+      expect([headers.get('access-control-allow-origin'), headers.get('vary')]).toEqual(['*', undefined]);
+      client.write(`GET /hello HTTP/1.1\r\n${HOST}\r\n`);
+      expect((await client.next())?.headers.has('access-control-allow-origin')).toBe(false);
+    });
+
     it('hands over the named headers, repeated ones joined, and the query', async () => {
       const client = await fixture.connect(await fixture.serve());
       client.write(`GET /headers?a=%20b&c HTTP/1.1\r\n${HOST}X-Test: one\r\nx-test: two\r\nX-Other: three\r\n\r\n`);

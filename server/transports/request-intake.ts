@@ -2,9 +2,13 @@
 
 import { type BufferedExchange, type ExchangeOwner, NO_BODY } from './buffered-exchange.ts';
 import { ACCEPTED_CODINGS, inflateBody, parseContentEncoding } from './content-encoding.ts';
+import { CrossOrigin, preflightHeaders } from './cross-origin.ts';
 import type { HttpErrorBody, HttpTransportOptions } from './http-exchange.ts';
 import * as refusals from './http-refusals.ts';
 import { HttpRouter } from './http-router.ts';
+import type { WebSocketRoute } from './web-socket.ts';
+import type { HeldWebSocket, WebSocketOwner } from './web-socket-connection.ts';
+import { type HandshakeHead, HandshakeRoute } from './web-socket-handshake.ts';
 
 /** Triton's bound on the chunks of a chunked body: past it, the cost is in the pieces and not in the bytes. */
 const MAX_BODY_CHUNKS = 65_536;
@@ -20,6 +24,8 @@ export interface RequestFraming {
   contentLength: string;
   transferEncoding: string;
   expect: string;
+  /** Read where CORS is on. */
+  origin: string;
   /** Content-Length or Transfer-Encoding was sent more than once, or with an empty value. */
   hasRepeatedFraming: boolean;
   hasRepeatedHost: boolean;
@@ -27,23 +33,31 @@ export interface RequestFraming {
   hasTooLargeHeaders: boolean;
 }
 
-export class RequestIntake implements ExchangeOwner {
+export class RequestIntake implements ExchangeOwner, WebSocketOwner {
   readonly router: HttpRouter;
   readonly errorBody: HttpErrorBody;
+  /** Answers say which pages of other sites may read them. */
+  readonly hasCors: boolean;
   /** Exchanges opened and not released. */
   openExchanges = 0;
+  /** Those whose end is not known yet. */
+  readonly webSockets = new Set<HeldWebSocket>();
   /** Body bytes held or promised to by open exchanges. */
   bufferedBodyBytes = 0;
   isDraining = false;
   readonly #maxBodyBytes: number;
   readonly #maxBufferedBodyBytes: number;
   readonly #maxOpenExchanges: number;
+  readonly #crossOrigin: CrossOrigin;
   readonly #onError: (error: unknown) => void;
   #drained: (() => void) | null = null;
 
   /** `maxOpenExchanges`: a bound of its own for an engine that cannot bound its connections. */
   constructor(options: HttpTransportOptions, maxOpenExchanges: number) {
-    this.router = new HttpRouter(options.routes);
+    const crossOrigin = new CrossOrigin(options.allowOrigins);
+    this.#crossOrigin = crossOrigin;
+    this.hasCors = !crossOrigin.isOff;
+    this.router = new HttpRouter([...options.routes, ...options.webSockets.map((route) => new HandshakeRoute(route, crossOrigin))]);
     this.errorBody = options.errorBody;
     this.#maxBodyBytes = options.maxBodyBytes;
     this.#maxBufferedBodyBytes = options.maxBufferedBodyBytes;
@@ -60,6 +74,7 @@ export class RequestIntake implements ExchangeOwner {
    */
   open(exchange: BufferedExchange, framing: RequestFraming): boolean {
     this.openExchanges += 1;
+    if (this.hasCors && framing.origin !== '') exchange.allowOrigin = this.#crossOrigin.allow(framing.origin);
     // First what makes the rest of the connection untrustworthy: whoever stands in front may have seen other requests in these bytes.
     if (framing.hasRepeatedHost) return refuse(exchange, 400, refusals.DUPLICATE_HOST, NO_HEADERS, true);
     const isChunked = framing.transferEncoding !== '';
@@ -77,7 +92,8 @@ export class RequestIntake implements ExchangeOwner {
     }
     if (framing.hasTooLargeHeaders) return refuse(exchange, 431, refusals.HEADERS_TOO_LARGE, NO_HEADERS, true);
     if (this.isDraining) return refuse(exchange, 503, refusals.DRAINING, RETRY_SOON, false);
-    if (this.openExchanges > this.#maxOpenExchanges) return refuse(exchange, 503, refusals.TOO_MANY_REQUESTS_OPEN, RETRY_SOON, false);
+    if (this.openExchanges + this.webSockets.size > this.#maxOpenExchanges)
+      return refuse(exchange, 503, refusals.TOO_MANY_REQUESTS_OPEN, RETRY_SOON, false);
 
     const match = this.router.match(exchange.path);
     const { endpoint } = match;
@@ -88,7 +104,8 @@ export class RequestIntake implements ExchangeOwner {
     const route = endpoint.route(framing.method);
     if (route === undefined) {
       if (framing.method === 'OPTIONS') {
-        exchange.respond(204, ['allow', endpoint.allow], NO_BODY);
+        const isPreflight = exchange.allowOrigin !== '';
+        exchange.respond(204, isPreflight ? preflightHeaders(endpoint.allow, endpoint.requestHeaders) : ['allow', endpoint.allow], NO_BODY);
         return false;
       }
       return refuse(exchange, 405, refusals.methodNotAllowed(framing.method, endpoint.allow), ['allow', endpoint.allow], false);
@@ -120,6 +137,27 @@ export class RequestIntake implements ExchangeOwner {
     exchange.route = route;
     exchange.params = match.params;
     return true;
+  }
+
+  /**
+   * The route of a handshake that can be taken, null for any other request: what is wrong with it is for `open` to find, and for its route to say.
+   */
+  takeHandshake(path: string, framing: RequestFraming, head: HandshakeHead): WebSocketRoute | null {
+    const isBodiless = framing.transferEncoding === '' && (framing.contentLength === '' || framing.contentLength === '0');
+    if (framing.method !== 'GET' || !isBodiless || framing.expect !== '') return null;
+    if (framing.hasRepeatedHost || framing.hasRepeatedFraming || framing.hasTooLargeHeaders || this.isDraining) return null;
+    if (this.openExchanges + this.webSockets.size >= this.#maxOpenExchanges) return null;
+    const route = this.router.match(path).endpoint?.route('GET');
+    return route instanceof HandshakeRoute && route.fault(head) === null ? route.webSocket : null;
+  }
+
+  holdWebSocket(connection: HeldWebSocket): void {
+    this.webSockets.add(connection);
+  }
+
+  releaseWebSocket(connection: HeldWebSocket): void {
+    this.webSockets.delete(connection);
+    this.#settleDrain();
   }
 
   /**
@@ -185,16 +223,14 @@ export class RequestIntake implements ExchangeOwner {
     this.bufferedBodyBytes -= exchange.reservedBytes;
     exchange.reservedBytes = 0;
     this.openExchanges -= 1;
-    if (this.openExchanges === 0 && this.#drained !== null) {
-      this.#drained();
-      this.#drained = null;
-    }
+    this.#settleDrain();
   }
 
-  /** From now on new exchanges get 503; resolves when none is open. */
+  /** From now on new exchanges get 503 and WebSockets are asked to end; resolves when none is open. */
   drain(): Promise<void> {
     this.isDraining = true;
-    if (this.openExchanges === 0) return Promise.resolve();
+    for (const connection of this.webSockets) connection.requestDrain();
+    if (this.openExchanges + this.webSockets.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const earlier = this.#drained;
       this.#drained = () => {
@@ -202,6 +238,12 @@ export class RequestIntake implements ExchangeOwner {
         resolve();
       };
     });
+  }
+
+  #settleDrain(): void {
+    if (this.#drained === null || this.openExchanges + this.webSockets.size > 0) return;
+    this.#drained();
+    this.#drained = null;
   }
 
   #dispatch(exchange: BufferedExchange): void {

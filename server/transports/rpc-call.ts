@@ -11,9 +11,12 @@ export interface RpcCall {
   metadata(key: string): string;
   /** When the caller's patience ends, on the scale of `performance.now()`, ms; Infinity: it set no `grpc-timeout`. The transport itself answers DEADLINE_EXCEEDED then. */
   readonly deadlineMs: number;
-  /** The caller is gone, or its deadline has passed: answering does nothing. */
+  /** The caller is gone, its deadline has passed, or the transport has ended the call: answering does nothing. */
   readonly isCancelled: boolean;
-  /** Hears, once, of that while the call is open. An object rather than a function, so that a call needs no closure. */
+  /**
+   * Hears, once, of that while the call is open, and of any other end that the transport decides (a broken message, an answer that is too large, a client that stalls). An
+   * object rather than a function, so that a call needs no closure.
+   */
   cancelListener: RpcCancelListener | null;
   /** Ends the call with the error's gRPC status and message. A second end is dropped. */
   fail(error: InferenceError): void;
@@ -54,6 +57,8 @@ export interface StreamListener {
   onHalfClose(): void;
   /** The connection takes messages again. */
   onDrain(): void;
+  /** The transport drains: take no new work, and end the call when the last answer is out. A call whose listener has no such method is waited for. */
+  onDrainRequested?(): void;
 }
 
 interface RpcMethodBase {

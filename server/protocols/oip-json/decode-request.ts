@@ -53,8 +53,13 @@ export function decodeInferRequest(
   try {
     parser.parse();
   } catch (error) {
-    throw headerLengthText === '' ? error : explainCut(error, jsonBytes, body.length);
+    throw headerLengthText === '' ? error : explainCut(error, jsonBytes, body.length, 'Inference-Header-Content-Length');
   }
+  return createInferRequest(parser, target, caller);
+}
+
+/** The request that was parsed, for the model version that is to answer it. */
+export function createInferRequest(parser: RequestJsonParser, target: InferTarget, caller: InferenceCaller): InferenceRequest {
   return new InferenceRequest({
     modelName: target.modelName,
     modelVersion: target.modelVersion,
@@ -88,13 +93,11 @@ function parseHeaderLength(text: string, bodyBytes: number): number {
   return length;
 }
 
-/** JSON that ends too early where the header cut it: the header is what to look at. */
-function explainCut(error: unknown, jsonBytes: number, bodyBytes: number): unknown {
+/** JSON that ends too early where its length, told by `saidBy`, cut it: that is what to look at. */
+export function explainCut(error: unknown, jsonBytes: number, bodyBytes: number, saidBy: string): unknown {
   if (!(error instanceof InferenceError) || error.code !== 'INVALID_ARGUMENT' || jsonBytes === bodyBytes) return error;
   if (!/the end of the JSON|unterminated|behind the JSON/.test(error.message)) return error;
-  return invalidArgument(
-    `${error.message} (the JSON is the first ${jsonBytes} of the body's ${bodyBytes} bytes: Inference-Header-Content-Length says so)`,
-  );
+  return invalidArgument(`${error.message} (the JSON is the first ${jsonBytes} of the body's ${bodyBytes} bytes: ${saidBy} says so)`);
 }
 
 /** The whole body is the one input of the model; all outputs come back as binary data. */

@@ -115,6 +115,7 @@ function writeParameters(parameters: Readonly<Record<string, RequestParameter>>)
     writer.string(key);
     writer.ascii(':');
     if (typeof value === 'string') writer.string(value);
+    else if (typeof value === 'boolean') writer.ascii(value ? 'true' : 'false');
     else writer.ascii(JSON.stringify(value));
   }
   writer.ascii('}');

@@ -204,6 +204,15 @@ describe('floating point', () => {
   });
 
   test.each([
+    ['NaN', Number.NaN],
+    ['Infinity', Infinity],
+    ['-Infinity', -Infinity],
+    ['-Inf', -Infinity],
+  ])('%s as the last one, whatever stands behind it', (word, value) => {
+    for (const text of [`[1,${word}]`, `[1,${word} ]`, `[[1],[${word}]]`]) expect(f32(scan(text, 'FP32', [2, 1]))).toEqual([1, value]);
+  });
+
+  test.each([
     'nan',
     'NaNs',
     '"NaN',

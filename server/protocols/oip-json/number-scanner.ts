@@ -307,7 +307,7 @@ function specialValue(walker: ArrayWalker, at: number, index: number): number {
       while (length < word.length && bytes[start + length] === word.charCodeAt(length)) length++;
       if (length < word.length) continue;
       const next = bytes[start + length]!;
-      if (isQuoted ? next !== 0x22 : (next | 0x20) >= 0x61) continue;
+      if (isQuoted ? next !== 0x22 : (next | 0x20) >= 0x61 && (next | 0x20) <= 0x7a) continue;
       specialEnd = start + length + (isQuoted ? 1 : 0);
       return value;
     }

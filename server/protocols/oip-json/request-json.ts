@@ -24,6 +24,14 @@ export interface ExpectedInput {
   readonly datatype: Datatype;
 }
 
+/** Members of a request that stand beside the protocol's own, where its carrier names no model: a WebSocket message does not, a URL does. */
+export interface RequestEnvelope {
+  /** Takes the value of the key last scanned and returns true; false, with nothing taken, when the key is none of its own. */
+  takeMember(reader: JsonReader): boolean;
+  /** What was read asks for no inference, so that it needs no inputs. */
+  readonly isControl: boolean;
+}
+
 /**
  * Parses the JSON of `POST /v2/models/<model>/infer`. After {@link parse} its fields hold the request. Strict where Triton is lax: a repeated key, a byte order
  * mark, bytes behind the document and invalid UTF-8 are refused. Unknown keys are ignored, as in Triton. Every refusal is INVALID_ARGUMENT, or UNIMPLEMENTED for
@@ -44,6 +52,7 @@ export class RequestJsonParser {
   /** Where the next binary input's bytes begin in the body. */
   private tailAt: number;
   private unknownKeys: Set<string> | null = null;
+  private readonly envelope: RequestEnvelope | null;
 
   /** `body` is the whole body, of which the first `jsonBytes` are JSON and the rest the binary inputs' bytes. Binary inputs become views of it. */
   constructor(
@@ -51,12 +60,14 @@ export class RequestJsonParser {
     jsonBytes: number,
     expected: readonly ExpectedInput[],
     expectedOutputs: readonly { readonly name: string }[],
+    envelope: RequestEnvelope | null = null,
   ) {
     this.reader = new JsonReader(jsonBytes === body.length ? body : body.subarray(0, jsonBytes));
     this.body = body;
     this.tailAt = jsonBytes;
     this.expected = expected;
     this.expectedOutputs = expectedOutputs;
+    this.envelope = envelope;
   }
 
   parse(): void {
@@ -78,12 +89,14 @@ export class RequestJsonParser {
       } else if (reader.stringIs('parameters')) {
         seen = reader.mark(seen, 8);
         this.parameters = new RequestParameters(reader);
-      } else {
+      } else if (this.envelope === null || !this.envelope.takeMember(reader)) {
         this.skipUnknown();
       }
     }
     reader.expectEnd();
-    if ((seen & 1) === 0) throw invalidArgument(`Unable to parse 'inputs': the request has no 'inputs': expected an array of tensors`);
+    if ((seen & 1) === 0 && !this.envelope?.isControl) {
+      throw invalidArgument(`Unable to parse 'inputs': the request has no 'inputs': expected an array of tensors`);
+    }
     if (this.tailAt !== this.body.length) {
       throw invalidArgument(
         `unexpected additional input data for model: ${this.body.length - this.tailAt} bytes are left behind those that the inputs' binary_data_size name`,

@@ -5,6 +5,8 @@ import type { Socket } from 'node:net';
 import { BufferedExchange, bodyByteLength, joinBody } from '../buffered-exchange.ts';
 import type { HttpBody, HttpMethod } from '../http-exchange.ts';
 import type { RequestIntake } from '../request-intake.ts';
+import type { WebSocketRoute } from '../web-socket.ts';
+import type { HandshakeHead } from '../web-socket-handshake.ts';
 
 /** What a socket's send buffer takes at least, bytes. */
 const KERNEL_BUFFER_BYTES = 64 * 1024;
@@ -16,16 +18,48 @@ export interface NodeExchangeHost {
   readonly intake: RequestIntake;
   /** The answer is with node:http: the exchange is over. */
   settle(exchange: NodeExchange): void;
+  /** The route of a handshake that can be taken now. */
+  takeHandshake(connection: NodeConnection, request: NodeRequest): WebSocketRoute | null;
 }
 
 /** node:http makes these itself, so the exchange is a field of the class: listeners then need no closure. */
-export class NodeRequest extends IncomingMessage {
+export class NodeRequest extends IncomingMessage implements HandshakeHead {
   exchange: NodeExchange | null = null;
+  /** undefined: not looked for. */
+  webSocketRoute: WebSocketRoute | null | undefined = undefined;
+  #asksForUpgrade = false;
+
+  /**
+   * node:http asks this of each parsed head, and hands a connection over when it is true: for an Upgrade to anything (HTTP/2 is what Java's client offers with each
+   * request) and on any path. So it is only true where a WebSocket begins; other requests are served as if they had not asked.
+   */
+  get upgrade(): boolean {
+    if (!this.#asksForUpgrade) return false;
+    if (this.method === 'CONNECT') return true;
+    if (this.webSocketRoute === undefined) {
+      const connection = (this.socket as ConnectedSocket).nereidConnection;
+      this.webSocketRoute = connection === undefined ? null : connection.transport.takeHandshake(connection, this);
+    }
+    return this.webSocketRoute !== null;
+  }
+
+  set upgrade(asksForUpgrade: boolean | null) {
+    // The base class sets it before this class has its fields.
+    if (#asksForUpgrade in this) this.#asksForUpgrade = asksForUpgrade === true;
+  }
+
+  header(name: string): string {
+    const value = this.headers[name];
+    return typeof value === 'string' ? value : '';
+  }
 }
 
 /** What is open on one socket. */
 export class NodeConnection {
+  readonly transport: NodeExchangeHost;
   readonly socket: Socket;
+  /** It has become a WebSocket. */
+  isUpgraded = false;
   /** Newest of a doubly linked list: each exchange whose answer has not been handed to node:http. */
   newest: NodeExchange | null = null;
   openCount = 0;
@@ -45,7 +79,8 @@ export class NodeConnection {
   /** The status for a malformed request, told to the client after the answers that are still due. */
   pendingRefusal = 0;
 
-  constructor(socket: Socket) {
+  constructor(transport: NodeExchangeHost, socket: Socket) {
+    this.transport = transport;
     this.socket = socket;
   }
 }
@@ -98,8 +133,7 @@ export class NodeExchange extends BufferedExchange {
   }
 
   header(name: string): string {
-    const value = this.#request.headers[name];
-    return typeof value === 'string' ? value : '';
+    return this.#request.header(name);
   }
 
   protected send(status: number, headers: readonly string[], body: HttpBody, mustClose: boolean): void {

@@ -3,10 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { httpTransportCase } from '../http-transport.case.ts';
 import { httpTransportAbuseCase } from '../http-transport-abuse.case.ts';
 import { TEST_TLS, TransportFixture } from '../transport-fixture.ts';
+import { webSocketCase } from '../web-socket.case.ts';
+import { webSocketAbuseCase } from '../web-socket-abuse.case.ts';
+import { webSocketHandshakeCase } from '../web-socket-handshake.case.ts';
 import { startNodeHttpTransport } from './node-http-transport.ts';
 
 httpTransportCase('node', startNodeHttpTransport);
 httpTransportAbuseCase('node', startNodeHttpTransport);
+webSocketHandshakeCase('node', startNodeHttpTransport);
+webSocketCase('node', startNodeHttpTransport);
+webSocketAbuseCase('node', startNodeHttpTransport);
 
 describe('node: client certificates', () => {
   it('serves only clients that show one of the CA', async () => {

@@ -9,7 +9,9 @@ import * as refusals from '../http-refusals.ts';
 import { isHttpMethod } from '../http-router.ts';
 import { checkTlsFiles, listenFailure, tlsFailure } from '../listen-failure.ts';
 import { type RequestFraming, RequestIntake } from '../request-intake.ts';
+import type { WebSocketRoute } from '../web-socket.ts';
 import { type ConnectedSocket, NodeConnection, NodeExchange, type NodeExchangeHost, NodeRequest } from './node-exchange.ts';
+import { NodeHttpWebSockets, type WsModule } from './node-http-web-socket.ts';
 
 /** Headers of one request; more of them cost more than they can say. */
 const MAX_HEADER_COUNT = 128;
@@ -17,6 +19,7 @@ const MAX_HEADER_COUNT = 128;
 const MAX_PIPELINED = 32;
 /** Bytes of answers that a connection may leave unread before its pipelined requests wait. */
 const MAX_UNREAD_ANSWER_BYTES = 1024 * 1024;
+
 class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
   readonly engine = 'node';
   readonly intake: RequestIntake;
@@ -30,14 +33,18 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
     contentLength: '',
     transferEncoding: '',
     expect: '',
+    origin: '',
     hasRepeatedFraming: false,
     hasRepeatedHost: false,
     hasTooLargeHeaders: false,
   };
+  /** null: there are no routes for them. */
+  readonly #webSockets: NodeHttpWebSockets | null;
   #port = 0;
   #closed: Promise<void> | null = null;
 
-  constructor(options: HttpTransportOptions) {
+  /** `ws`: null when no route needs it. */
+  constructor(options: HttpTransportOptions, ws: WsModule | null) {
     this.intake = new RequestIntake(options, Number.MAX_SAFE_INTEGER);
     this.#errorBody = options.errorBody;
     const serverOptions = {
@@ -84,6 +91,9 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
     server.on('request', (request, response) => this.#onRequest(request, response));
     server.on('checkContinue', (request, response) => this.#onRequest(request, response));
     server.on('checkExpectation', (request, response) => this.#onRequest(request, response));
+    this.#webSockets = ws === null ? null : new NodeHttpWebSockets(ws, options.webSockets, this.intake);
+    // Without a listener node:http takes no request for an upgrade.
+    if (ws !== null) server.on('upgrade', (request, socket, head) => this.#onUpgrade(request, socket as Socket, head));
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => this.#onClientError(error, socket as Socket));
   }
 
@@ -125,6 +135,27 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
     if (connection.waiting.length > 0) this.#takeWaiting(connection);
   }
 
+  takeHandshake(connection: NodeConnection, request: NodeRequest): WebSocketRoute | null {
+    const { lastResponse } = connection;
+    // Answers that are still due would get between the frames.
+    const isAnswered = connection.openCount === 0 && connection.waiting.length === 0 && lastResponse?.writableFinished !== false;
+    if (!isAnswered || connection.isBroken || connection.pendingRefusal !== 0 || request.httpVersion !== '1.1') return null;
+    const url = request.url ?? '';
+    const mark = url.indexOf('?');
+    return this.intake.takeHandshake(mark < 0 ? url : url.slice(0, mark), this.#readFraming(request), request);
+  }
+
+  #onUpgrade(request: NodeRequest, socket: Socket, head: Buffer): void {
+    const connection = (socket as ConnectedSocket).nereidConnection;
+    const route = request.webSocketRoute;
+    if (connection === undefined || route === undefined || route === null) {
+      socket.destroy();
+      return;
+    }
+    connection.isUpgraded = true;
+    this.#webSockets!.open(route, request, socket, head);
+  }
+
   #stopListening(): Promise<void> {
     if (this.#closed === null) {
       // Not node:http's own close: it takes a connection for idle, and cuts it off, when its answer is written but not flushed.
@@ -132,6 +163,7 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
         NetServer.prototype.close.call(this.#server, () => {
           // All connections are gone; this ends node:http's timer.
           this.#server.close();
+          this.#webSockets?.stop();
           resolve();
         }),
       );
@@ -156,7 +188,7 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
 
   #onConnection(socket: Socket): void {
     this.#handshaking.delete(addressOf(socket));
-    const connection = new NodeConnection(socket);
+    const connection = new NodeConnection(this, socket);
     (socket as ConnectedSocket).nereidConnection = connection;
     this.#connections.add(connection);
     socket.once('close', () => {
@@ -226,16 +258,7 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
       mark < 0 ? '' : url.slice(mark + 1),
     );
     request.exchange = exchange;
-    const { headers } = request;
-    const framing = this.#framing;
-    framing.method = method;
-    framing.contentLength = headers['content-length'] ?? '';
-    framing.transferEncoding = headers['transfer-encoding'] ?? '';
-    framing.expect = headers.expect ?? '';
-    // The parser refuses repeated and contradictory lengths itself. An empty one gets here.
-    framing.hasRepeatedFraming = headers['content-length'] === '' || headers['transfer-encoding'] === '';
-    framing.hasRepeatedHost = headers.host?.includes(',') === true;
-    framing.hasTooLargeHeaders = request.rawHeaders.length > 2 * MAX_HEADER_COUNT;
+    const framing = this.#readFraming(request);
     if (!this.intake.open(exchange, framing)) return;
     if (exchange.expectedBytes === 0) {
       exchange.markDue();
@@ -245,6 +268,21 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
     if (framing.expect !== '') response.writeContinue();
     request.on('data', onBodyData);
     request.on('end', onBodyEnd);
+  }
+
+  #readFraming(request: NodeRequest): RequestFraming {
+    const { headers } = request;
+    const framing = this.#framing;
+    framing.method = request.method ?? '';
+    framing.contentLength = headers['content-length'] ?? '';
+    framing.transferEncoding = headers['transfer-encoding'] ?? '';
+    framing.expect = headers.expect ?? '';
+    // The parser refuses repeated and contradictory lengths itself. An empty one gets here.
+    framing.hasRepeatedFraming = headers['content-length'] === '' || headers['transfer-encoding'] === '';
+    framing.hasRepeatedHost = headers.host?.includes(',') === true;
+    framing.hasTooLargeHeaders = request.rawHeaders.length > 2 * MAX_HEADER_COUNT;
+    if (this.intake.hasCors) framing.origin = headers.origin ?? '';
+    return framing;
   }
 
   /** Fires after a time without traffic on a socket, and for an idle connection after the keep-alive time. */
@@ -292,7 +330,7 @@ function addressOf(socket: Socket): string {
 /** A connection with an open exchange closes by itself: the answer will say `Connection: close`. */
 function closeWhenIdle(connection: NodeConnection): void {
   const { socket, lastResponse } = connection;
-  if (connection.openCount > 0) return;
+  if (connection.openCount > 0 || connection.isUpgraded) return;
   if (lastResponse === null || lastResponse.writableFinished) socket.destroySoon();
   else lastResponse.once('finish', () => socket.destroySoon());
 }
@@ -331,9 +369,10 @@ function statusOfParserError(code: string | undefined): number {
 /** The engine that is always there. */
 export const startNodeHttpTransport: StartHttpTransport = async (options) => {
   let transport: NodeHttpTransport;
+  const ws = options.webSockets.length === 0 ? null : await import('ws');
   if (options.tls !== null) checkTlsFiles(options.tls);
   try {
-    transport = new NodeHttpTransport(options);
+    transport = new NodeHttpTransport(options, ws);
   } catch (error) {
     throw options.tls === null ? error : tlsFailure(options.tls, error);
   }

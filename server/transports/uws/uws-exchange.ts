@@ -94,15 +94,7 @@ export class UwsExchange extends BufferedExchange {
   }
 
   header(name: string): string {
-    const headers = this.#headers;
-    let value = '';
-    let isFound = false;
-    for (let index = 0; index < headers.length; index += 2) {
-      if (headers[index] !== name) continue;
-      value = isFound ? `${value}, ${headers[index + 1]}` : headers[index + 1]!;
-      isFound = true;
-    }
-    return value;
+    return joinedHeader(this.#headers, name);
   }
 
   receiveBody(): void {
@@ -218,4 +210,16 @@ export class UwsExchange extends BufferedExchange {
     if (this.#isBodyOpen) callbacks.exchange = null;
     else this.#transport.giveBack(callbacks);
   }
+}
+
+/** `headers` are name, value, name, value... */
+export function joinedHeader(headers: readonly string[], name: string): string {
+  let value = '';
+  let isFound = false;
+  for (let index = 0; index < headers.length; index += 2) {
+    if (headers[index] !== name) continue;
+    value = isFound ? `${value}, ${headers[index + 1]}` : headers[index + 1]!;
+    isFound = true;
+  }
+  return value;
 }

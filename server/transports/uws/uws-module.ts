@@ -27,6 +27,58 @@ export interface UwsResponse {
   tryEnd(body: string | Uint8Array, totalBytes: number): [boolean, boolean];
   getWriteOffset(): number;
   close(): void;
+  /** Answers 101 and calls `open`. The response is over then. */
+  upgrade(userData: UwsUserData, key: string, protocol: string, extensions: string, context: UwsSocketContext): void;
+}
+
+/** What a WebSocket is told apart by: builds hand back the object itself, or another one with its properties. */
+export interface UwsUserData {
+  nereidWebSocket: UwsWebSocketHandlers;
+}
+
+/** Our side of a WebSocket. */
+export interface UwsWebSocketHandlers {
+  onOpen(socket: UwsSocket): void;
+  onMessage(message: ArrayBuffer, isBinary: boolean): void;
+  onPing(): void;
+  onWritable(): void;
+  onGone(code: number, reason: ArrayBuffer): void;
+}
+
+/** Not to be touched any more after the close handler was called: every method throws then. */
+export interface UwsSocket {
+  /** Copies what it is given. */
+  send(message: Uint8Array, isBinary: boolean, compress: boolean): number;
+  /** Bytes that the kernel has not taken; those of a cork are not counted. */
+  getBufferedAmount(): number;
+  cork(write: () => void): void;
+  subscribe(topic: string): boolean;
+  /** Sends a close frame and calls the close handler, at once. */
+  end(code: number, reason: string): void;
+  /** Cuts off and calls the close handler, at once. */
+  close(): void;
+  getUserData(): UwsUserData;
+}
+
+export interface UwsSocketContext {
+  readonly opaque: unique symbol;
+}
+
+export interface UwsBehavior {
+  readonly maxPayloadLength: number;
+  /** Bytes after which it drops what it is to send; 0: never. */
+  readonly maxBackpressure: number;
+  /** Seconds, 8 to 960. */
+  readonly idleTimeout: number;
+  readonly sendPingsAutomatically: boolean;
+  /** For GET requests with a Sec-WebSocket-Key of the right length; others go to the `any` handler. */
+  upgrade(response: UwsResponse, request: UwsRequest, context: UwsSocketContext): void;
+  open(socket: UwsSocket): void;
+  /** The message is detached when the handler returns. */
+  message(socket: UwsSocket, message: ArrayBuffer, isBinary: boolean): void;
+  ping(socket: UwsSocket): void;
+  drain(socket: UwsSocket): void;
+  close(socket: UwsSocket, code: number, reason: ArrayBuffer): void;
 }
 
 export interface UwsListenSocket {
@@ -35,10 +87,11 @@ export interface UwsListenSocket {
 
 export interface UwsApp {
   any(pattern: string, handler: (response: UwsResponse, request: UwsRequest) => void): void;
+  ws(pattern: string, behavior: UwsBehavior): void;
   listen(host: string, port: number, options: number, listening: (socket: UwsListenSocket | false) => void): void;
   /** Closes every connection and the listening socket, at once. */
   close?(): void;
-  /** Hears of each connection opened (a positive count) and closed (a negative one); not in every build. */
+  /** Hears of each connection opened (a positive count) and closed (a negative one, but not when it has become a WebSocket); not in every build. */
   filter?(handler: (response: UwsResponse, count: number) => void): void;
 }
 

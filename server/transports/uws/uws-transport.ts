@@ -6,17 +6,22 @@ import { REQUEST_TIMEOUT } from '../http-refusals.ts';
 import { isHttpMethod } from '../http-router.ts';
 import { checkTlsFiles, listenFailure } from '../listen-failure.ts';
 import { type RequestFraming, RequestIntake } from '../request-intake.ts';
-import { UwsCallbacks, UwsExchange, type UwsExchangeHost } from './uws-exchange.ts';
-import type { UwsApp, UwsListenSocket, UwsModule, UwsRequest, UwsResponse } from './uws-module.ts';
+import type { HandshakeHead } from '../web-socket-handshake.ts';
+import { joinedHeader, UwsCallbacks, UwsExchange, type UwsExchangeHost } from './uws-exchange.ts';
+import type { UwsApp, UwsListenSocket, UwsModule, UwsRequest, UwsResponse, UwsSocketContext } from './uws-module.ts';
+import { UwsWebSocket, type UwsWebSocketHost, uwsBehavior } from './uws-web-socket.ts';
 
 /** The scratch buffer's first and largest size, bytes. Answers beyond the largest get a buffer of their own. */
 const FIRST_SCRATCH_BYTES = 64 * 1024;
 const MAX_SCRATCH_BYTES = 4 * 1024 * 1024;
 /** Callback sets kept for reuse. */
 const MAX_POOLED_CALLBACKS = 1024;
+/** Once WebSockets are closed, for their peers to take the last bytes: the engine does not say when they have, ms. */
+const WEB_SOCKET_LINGER_MS = 300;
+const HANDSHAKE_HEADERS = ['upgrade', 'origin', 'sec-websocket-key', 'sec-websocket-version'];
 const NO_BYTES = Buffer.alloc(0);
 
-class UwsTransport implements HttpTransport, UwsExchangeHost {
+class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
   readonly engine = 'uws';
   readonly intake: RequestIntake;
   /** Whose answer `writeAnswer` writes. */
@@ -45,13 +50,20 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
     contentLength: '',
     transferEncoding: '',
     expect: '',
+    origin: '',
     hasRepeatedFraming: false,
     hasRepeatedHost: false,
     hasTooLargeHeaders: false,
   };
+  /** The request at hand, as its handshake is judged. */
+  readonly #head: HandshakeHead = { header: (name) => joinedHeader(this.#headers, name) };
   /** Every header that some route names: the others are not kept. */
   readonly #wantedHeaders: ReadonlySet<string>;
   #hasHost = false;
+  #host = '';
+  #connection = '';
+  #upgrade = '';
+  #connections = 0;
   #acceptEncoding = '';
   #contentEncoding = '';
   readonly #visitHeader: (key: string, value: string) => void;
@@ -60,24 +72,30 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
     this.#uws = uws;
     this.#maxHeaderBytes = options.maxHeaderBytes;
     this.#requestTimeoutMs = options.requestTimeoutMs;
-    let connections = 0;
     const app = options.tls === null ? uws.App() : uws.SSLApp({ cert_file_name: options.tls.certFile, key_file_name: options.tls.keyFile });
     this.#app = app;
     const watchConnections = app.filter;
     watchConnections?.call(app, (response, count) => {
-      connections += count > 0 ? 1 : -1;
-      if (count > 0 && connections > options.maxConnections) response.close();
+      this.#connections += count > 0 ? 1 : -1;
+      if (count > 0 && this.#connections > options.maxConnections) response.close();
     });
     // One connection has at most one open exchange here, so this bounds the working ones where a build cannot count connections.
     this.intake = new RequestIntake(options, options.maxConnections);
     this.#wantedHeaders = new Set(options.routes.flatMap((route) => route.requestHeaders));
+    if (options.webSockets.length > 0) this.#wantedHeaders = new Set([...this.#wantedHeaders, ...HANDSHAKE_HEADERS]);
     this.writeAnswer = () => {
       const exchange = this.writing;
       this.writing = null;
       exchange?.write();
     };
     this.#visitHeader = (key, value) => this.#onHeader(key, value);
-    app.any('/*', (response, request) => this.#onRequest(response, request));
+    for (const route of options.webSockets) {
+      app.ws(
+        route.pattern,
+        uwsBehavior(route, (response, request, context) => this.#onRequest(response, request, context)),
+      );
+    }
+    app.any('/*', (response, request) => this.#onRequest(response, request, null));
     this.#sweepMs = Math.min(1000, Math.max(20, Math.ceil(options.requestTimeoutMs / 4)));
     this.#sweep = setInterval(() => this.#refuseLate(), this.#sweepMs);
     this.#sweep.unref();
@@ -101,7 +119,9 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
 
   async drain(): Promise<void> {
     this.#stopListening();
+    const hasWebSockets = this.intake.webSockets.size > 0;
     await this.intake.drain();
+    if (hasWebSockets) await new Promise((resolve) => setTimeout(resolve, WEB_SOCKET_LINGER_MS));
     // The last answers were written in this turn of the loop, or are in the kernel's hands.
     await new Promise((resolve) => setImmediate(resolve));
     this.#app.close?.();
@@ -126,6 +146,10 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
     }
     copyBody(pieces, this.#scratch);
     return this.#scratch.subarray(0, bytes);
+  }
+
+  webSocketGone(): void {
+    this.#connections -= 1;
   }
 
   giveBack(callbacks: UwsCallbacks): void {
@@ -169,7 +193,8 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
     this.#listenSocket = null;
   }
 
-  #onRequest(response: UwsResponse, request: UwsRequest): void {
+  /** `context`: of the WebSocket route whose path it is, when it may be a handshake. */
+  #onRequest(response: UwsResponse, request: UwsRequest, context: UwsSocketContext | null): void {
     const framing = this.#framing;
     framing.method = request.getCaseSensitiveMethod();
     framing.contentLength = '';
@@ -177,7 +202,11 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
     framing.expect = '';
     framing.hasRepeatedFraming = false;
     framing.hasRepeatedHost = false;
+    framing.origin = '';
     this.#hasHost = false;
+    this.#host = '';
+    this.#connection = '';
+    this.#upgrade = '';
     this.#acceptEncoding = '';
     this.#contentEncoding = '';
     this.#headers = [];
@@ -185,6 +214,16 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
     request.forEachHeader(this.#visitHeader);
     framing.hasTooLargeHeaders = this.#headerBytes > this.#maxHeaderBytes;
     const { method } = framing;
+    // Of every other request these are nobody's to read, so they are not kept.
+    if (this.#upgrade !== '') this.#headers.push('host', this.#host, 'connection', this.#connection);
+    if (context !== null) {
+      const route = this.intake.takeHandshake(request.getUrl(), framing, this.#head);
+      if (route !== null) {
+        const webSocket = new UwsWebSocket(this, route);
+        response.upgrade({ nereidWebSocket: webSocket }, this.#head.header('sec-websocket-key'), '', '', context);
+        return;
+      }
+    }
     const exchange = new UwsExchange(
       this,
       response,
@@ -227,7 +266,17 @@ class UwsTransport implements HttpTransport, UwsExchangeHost {
       case 'host':
         if (this.#hasHost) framing.hasRepeatedHost = true;
         this.#hasHost = true;
+        this.#host = value;
         return;
+      case 'connection':
+        this.#connection = this.#connection === '' ? value : `${this.#connection}, ${value}`;
+        return;
+      case 'upgrade':
+        this.#upgrade = value;
+        break;
+      case 'origin':
+        framing.origin = framing.origin === '' ? value : `${framing.origin}, ${value}`;
+        break;
       case 'accept-encoding':
         this.#acceptEncoding = this.#acceptEncoding === '' ? value : `${this.#acceptEncoding}, ${value}`;
         break;

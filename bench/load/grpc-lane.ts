@@ -1,0 +1,97 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
+import type { Lane } from './closed-loop.ts';
+
+const { HTTP2_HEADER_METHOD, HTTP2_HEADER_PATH } = constants;
+/** As grpc clients in other languages have them, or larger: the client's windows must not be what is measured. */
+const WINDOW_BYTES = 4 * 1024 * 1024;
+
+/** One HTTP/2 connection, driven without a gRPC library: the cheapest client that checks its answers. */
+export class GrpcConnection {
+  readonly #session: ClientHttp2Session;
+
+  private constructor(session: ClientHttp2Session) {
+    this.#session = session;
+  }
+
+  static async open(port: number): Promise<GrpcConnection> {
+    const session = connect(`http://127.0.0.1:${port}`, { settings: { initialWindowSize: WINDOW_BYTES } });
+    await new Promise<void>((resolve, reject) => {
+      session.once('remoteSettings', () => resolve());
+      session.once('error', reject);
+    });
+    session.setLocalWindowSize(WINDOW_BYTES * 4);
+    return new GrpcConnection(session);
+  }
+
+  /** A place for one unary call at a time. */
+  unaryLane(path: string, message: Uint8Array): Lane {
+    const framed = frame(message);
+    return {
+      send: (answered) => {
+        const stream = this.#open(path);
+        let bytes = 0;
+        let status = '';
+        stream.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+        });
+        stream.on('trailers', (trailers) => {
+          status = String(trailers['grpc-status']);
+        });
+        stream.once('error', answered);
+        stream.once('end', () => answered(status === '0' && bytes > 5 ? null : new Error(`gRPC status ${status}, ${bytes} bytes`)));
+        stream.end(framed);
+      },
+    };
+  }
+
+  /** Places that share one stream; answers come in the order of the requests. `isAnswer` looks at each message. */
+  streamLanes(path: string, message: Uint8Array, count: number, isAnswer: (message: Buffer) => boolean): Lane[] {
+    const framed = frame(message);
+    const stream = this.#open(path);
+    const waiting: ((error: Error | null) => void)[] = [];
+    let rest: Buffer = Buffer.alloc(0);
+    stream.on('error', (error) => waiting.shift()?.(error));
+    stream.on('data', (chunk: Buffer) => {
+      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      let at = 0;
+      while (rest.length - at >= 5) {
+        const end = at + 5 + rest.readUInt32BE(at + 1);
+        if (end > rest.length) break;
+        const answered = waiting.shift();
+        answered?.(
+          isAnswer(rest.subarray(at + 5, end)) ? null : new Error(`an error on the stream: ${rest.toString('utf8', at + 5, end)}`),
+        );
+        at = end;
+      }
+      rest = rest.subarray(at);
+    });
+    return Array.from({ length: count }, () => ({
+      send: (answered) => {
+        waiting.push(answered);
+        stream.write(framed);
+      },
+    }));
+  }
+
+  close(): void {
+    this.#session.destroy();
+  }
+
+  #open(path: string): ClientHttp2Stream {
+    return this.#session.request({
+      [HTTP2_HEADER_METHOD]: 'POST',
+      [HTTP2_HEADER_PATH]: path,
+      te: 'trailers',
+      'content-type': 'application/grpc',
+    });
+  }
+}
+
+/** A gRPC message on the wire: not compressed, its length, its bytes. */
+export function frame(message: Uint8Array): Buffer {
+  const framed = Buffer.allocUnsafe(5 + message.length);
+  framed[0] = 0;
+  framed.writeUInt32BE(message.length, 1);
+  framed.set(message, 5);
+  return framed;
+}

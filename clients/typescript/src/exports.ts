@@ -1,0 +1,17 @@
+export type { Datatype } from '../../../proto/datatype.ts';
+export { fromBf16, fromFp16, toBf16, toFp16 } from '../../../proto/float16.ts';
+export { InferenceError, type StatusCode } from '../../../proto/inference-error.ts';
+export { CallError, type CallPhase } from './call-error.ts';
+export type { CallOptions, HeaderSource } from './call-scope.ts';
+export { type InferCall, InferenceClient, type LoadOptions, type VersionOptions } from './client.ts';
+export type { ConnectOptions } from './connect.ts';
+export type { TensorValues, ValuesOf } from './encode-values.ts';
+export { type DescribedInput, InferInput, type ModelInput, type NamedInput } from './infer-input.ts';
+export { type InferOptions, InferRequestedOutput, type OutputOptions, type SequenceOptions } from './infer-options.ts';
+export { InferOutput, InferResult } from './infer-result.ts';
+export { ModelHandle, type ModelTypes, type UntypedModel } from './model-handle.ts';
+export type { Nested } from './nested-values.ts';
+export type { RetryOption, RetryPolicy } from './retry.ts';
+export type * from './server-facts.ts';
+export type { DataOf } from './tensor-data.ts';
+export type { InferParameter, InferParameters, TlsOptions } from './transport.ts';

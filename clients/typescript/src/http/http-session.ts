@@ -1,0 +1,120 @@
+import { InferenceError } from '../../../../proto/inference-error.ts';
+import { CallError, type CallPhase } from '../call-error.ts';
+import type { CallContext } from '../transport.ts';
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+  /** The body as text, whatever its bytes: for error messages and small JSON. */
+  text(): string;
+}
+
+const lenientUtf8 = new TextDecoder();
+
+/** Requests to one server, over fetch. What fetch does wrong becomes a CallError that says how far the request came. */
+export class HttpSession {
+  readonly #base: string;
+  readonly #fetch: typeof globalThis.fetch;
+  readonly #inFlight = new Set<AbortController>();
+  #isClosed = false;
+
+  /** A path of the URL is kept, for servers behind a gateway. */
+  constructor(url: URL, fetch: typeof globalThis.fetch) {
+    this.#base = url.origin + url.pathname.replace(/\/+$/, '');
+    this.#fetch = fetch;
+  }
+
+  async request(
+    method: 'GET' | 'POST',
+    path: string,
+    call: CallContext,
+    headers: Readonly<Record<string, string>> = {},
+    body: Uint8Array | string | null = null,
+  ): Promise<HttpAnswer> {
+    const aborting = new AbortController();
+    const onAbort = (): void => aborting.abort();
+    this.#inFlight.add(aborting);
+    call.signal?.addEventListener('abort', onAbort);
+    let isAnswered = false;
+    try {
+      this.#throwIfOver(call);
+      const response = await this.#fetch.call(globalThis, this.#base + path, {
+        method,
+        headers: { ...headers, ...call.headers },
+        body: body as Uint8Array<ArrayBuffer> | string | null,
+        signal: aborting.signal,
+        redirect: 'manual',
+      });
+      isAnswered = true;
+      if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) throw this.#redirected(response);
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      return { status: response.status, headers: response.headers, body: bytes, text: () => lenientUtf8.decode(bytes) };
+    } catch (error) {
+      this.#throwIfOver(call);
+      if (error instanceof InferenceError) throw error;
+      throw networkError(error, isAnswered, `${method} ${this.#base}${path}`);
+    } finally {
+      this.#inFlight.delete(aborting);
+      call.signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#isClosed = true;
+    for (const aborting of this.#inFlight) aborting.abort();
+    return Promise.resolve();
+  }
+
+  #throwIfOver(call: CallContext): void {
+    if (call.signal?.aborted) throw InferenceError.from(call.signal.reason);
+    if (this.#isClosed) throw new InferenceError('CANCELLED', 'the client is closed');
+  }
+
+  #redirected(response: Response): CallError {
+    const to = response.headers.get('location') ?? 'another address';
+    return new CallError('UNKNOWN', `${this.#base} sends its callers on to ${to}: connect there`, {
+      phase: 'answered',
+      status: response.status,
+    });
+  }
+}
+
+/** No connection, so nothing was sent. */
+const NOT_CONNECTED = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EADDRNOTAVAIL',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+function networkError(error: unknown, isAnswered: boolean, what: string): CallError {
+  // Node says why in the cause, of which there may be one for each address of a name; browsers do not say.
+  const codes = causesOf(error)
+    .map((cause) => (cause as { code?: unknown }).code)
+    .filter((code) => typeof code === 'string');
+  const phase: CallPhase = isAnswered ? 'answered' : codes.some((code) => NOT_CONNECTED.has(code)) ? 'refused' : 'sent';
+  const texts = causesOf(error)
+    .map((cause) => (cause as { message?: unknown }).message)
+    .filter((text) => typeof text === 'string' && text !== '');
+  const detail = texts.at(-1) ?? String(error);
+  const problem = phase === 'refused' ? 'no connection' : isAnswered ? 'the answer broke off' : 'the request failed before an answer came';
+  return new CallError('UNAVAILABLE', `${what}: ${problem}: ${String(detail)}`, { phase, cause: error });
+}
+
+/** The error, its causes, and the parts of those that hold several; bounded. */
+function causesOf(error: unknown): object[] {
+  const causes: object[] = [];
+  const open: unknown[] = [error];
+  while (open.length > 0 && causes.length < 16) {
+    const next = open.shift();
+    if (typeof next !== 'object' || next === null) continue;
+    causes.push(next);
+    const { cause, errors } = next as { cause?: unknown; errors?: unknown };
+    open.push(cause, ...(Array.isArray(errors) ? (errors as unknown[]) : []));
+  }
+  return causes;
+}

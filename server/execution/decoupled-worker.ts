@@ -1,0 +1,119 @@
+/** @hotpath the host's end of decoupled requests: a start frame into an iteration, its responses into frames (measured by decoupled-channel.bench.ts) */
+
+import { InferenceError } from '../../proto/inference-error.ts';
+import type { Tensor } from '../../proto/tensor.ts';
+import { DecoupledIteration, type HostedDecoupledInstance, type IterationSink } from './decoupled-iteration.ts';
+import {
+  alignTensor,
+  outputRecordBytes,
+  REQUEST_INSTANCE,
+  REQUEST_PARAMETERS_BYTES,
+  REQUEST_PARAMETERS_OFFSET,
+  REQUEST_SEQUENCE,
+  responseBytes,
+  WORD_BYTES,
+} from './execution-record.ts';
+import { FRAME_HEADER_BYTES, FRAME_KIND, type FrameKind, MAX_TENSOR_FRAME_BYTES, writeFrameHeader } from './messages.ts';
+import { parseParameters } from './parameters-json.ts';
+import { readInputs } from './read-inputs.ts';
+import { writeErrorRecord, writeTensorsRecord } from './write-response.ts';
+
+/** The record's doubles have to lie on 8-byte boundaries, so the frame starts a little behind its buffer. */
+const LEAD_BYTES = 8 - FRAME_HEADER_BYTES;
+const PAYLOAD_OFFSET = LEAD_BYTES + FRAME_HEADER_BYTES;
+const noOutputs: readonly Tensor[] = [];
+
+/** Works on any number of requests at once; the gateway bounds them. */
+export class DecoupledWorker {
+  readonly instances: Map<number, HostedDecoupledInstance> = new Map();
+  readonly #send: (frame: Uint8Array) => void;
+  readonly #running: Map<number, DecoupledIteration> = new Map();
+
+  /** `send` takes a frame over. */
+  constructor(send: (frame: Uint8Array) => void) {
+    this.#send = send;
+  }
+
+  /** A `start`, `cancel` or `credit` frame. */
+  onFrame(kind: number, payload: Buffer): void {
+    if (kind === FRAME_KIND.start) {
+      this.#start(payload);
+      return;
+    }
+    // Its end may be on the way to the gateway.
+    const iteration = this.#running.get(payload.readDoubleLE(0));
+    if (iteration === undefined) return;
+    if (kind === FRAME_KIND.cancel) iteration.cancel();
+    else iteration.grant(payload.readDoubleLE(WORD_BYTES));
+  }
+
+  /** The gateway has gone. */
+  cancelAll(): void {
+    for (const iteration of this.#running.values()) iteration.cancel();
+  }
+
+  #start(payload: Buffer): void {
+    const words = new Float64Array(payload.buffer, payload.byteOffset, Math.floor(payload.length / WORD_BYTES));
+    const sequence = words[REQUEST_SEQUENCE]!;
+    const hosted = this.instances.get(words[REQUEST_INSTANCE]!);
+    if (hosted === undefined) {
+      this.#send(endFrame(sequence, new InferenceError('INTERNAL', 'the execution host has no such model instance')));
+      return;
+    }
+    const inputs = readInputs(words, 0, payload, hosted.metadata);
+    const parametersAt = words[REQUEST_PARAMETERS_OFFSET]!;
+    const parameters = parseParameters(payload.subarray(parametersAt, parametersAt + words[REQUEST_PARAMETERS_BYTES]!));
+    const running = this.#running;
+    const send = this.#send;
+    // Two closures a request, however many responses it has.
+    const sink: IterationSink = {
+      onResponse: (outputs) => send(responseFrame(sequence, hosted.modelName, outputs)),
+      onEnd: (error) => {
+        running.delete(sequence);
+        send(endFrame(sequence, error));
+      },
+    };
+    const iteration = new DecoupledIteration(hosted, inputs, parameters, sink);
+    running.set(sequence, iteration);
+    void iteration.run();
+  }
+}
+
+/** The bytes are copied: the model may use its memory again for the next response. */
+function responseFrame(sequence: number, modelName: string, outputs: readonly Tensor[]): Uint8Array {
+  const recordBytes = outputRecordBytes(outputs);
+  let payloadBytes = recordBytes;
+  for (let i = 0; i < outputs.length; i++) payloadBytes += alignTensor(outputs[i]!.data.length);
+  if (payloadBytes > MAX_TENSOR_FRAME_BYTES) {
+    const text = `model '${modelName}' gave a response of ${payloadBytes} bytes, over the limit of ${MAX_TENSOR_FRAME_BYTES} for one; give it in parts`;
+    throw new InferenceError('RESOURCE_EXHAUSTED', text);
+  }
+  const frame = newFrame(FRAME_KIND.response, payloadBytes);
+  writeTensorsRecord(recordWords(frame, recordBytes), sequence, outputs, recordBytes);
+  let at = PAYLOAD_OFFSET + recordBytes;
+  for (let i = 0; i < outputs.length; i++) {
+    const { data } = outputs[i]!;
+    frame.set(data, at);
+    at += alignTensor(data.length);
+  }
+  return frame.subarray(LEAD_BYTES);
+}
+
+function endFrame(sequence: number, error: InferenceError | null): Uint8Array {
+  const recordBytes = error === null ? outputRecordBytes(noOutputs) : responseBytes(noOutputs);
+  const frame = newFrame(FRAME_KIND.ended, recordBytes);
+  const words = recordWords(frame, recordBytes);
+  if (error === null) writeTensorsRecord(words, sequence, noOutputs, recordBytes);
+  else writeErrorRecord(words, 0, sequence, error);
+  return frame.subarray(LEAD_BYTES);
+}
+
+function newFrame(kind: FrameKind, payloadBytes: number): Buffer {
+  const frame = Buffer.allocUnsafeSlow(PAYLOAD_OFFSET + payloadBytes);
+  writeFrameHeader(frame, LEAD_BYTES, kind, payloadBytes);
+  return frame;
+}
+
+function recordWords(frame: Buffer, recordBytes: number): Float64Array {
+  return new Float64Array(frame.buffer, PAYLOAD_OFFSET, recordBytes / WORD_BYTES);
+}

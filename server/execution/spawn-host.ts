@@ -1,0 +1,29 @@
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { HOST_FDS } from './messages.ts';
+import { type SharedMemory, sharedMemorySupport } from './shared-memory.ts';
+
+/** Throws where shared memory is wanted and not there. */
+export function chooseTransport(wanted: 'auto' | 'shared-memory' | 'socket'): 'shared-memory' | 'socket' {
+  if (wanted === 'socket') return 'socket';
+  const support = sharedMemorySupport();
+  if (support.available) return 'shared-memory';
+  if (wanted === 'auto') return 'socket';
+  throw new Error(`shared memory is not available: ${support.reason}; use transport 'auto' or 'socket'`);
+}
+
+/** The process that runs `entry`, with what HOST_FDS says. Throws when it can't be started. */
+export function spawnHost(entry: string, memory: SharedMemory | null): ChildProcess {
+  // Options meant for the gateway, a debugger's port among them, are not for its hosts.
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  const stdio: (string | number)[] = ['ignore', 'pipe', 'pipe'];
+  stdio[HOST_FDS.control] = 'pipe';
+  stdio[HOST_FDS.wake] = memory === null ? 'ignore' : 'pipe';
+  stdio[HOST_FDS.lifeline] = 'pipe';
+  stdio[HOST_FDS.memory] = memory === null ? 'ignore' : memory.fd;
+  const args = ['--enable-source-maps', entry, String(process.pid)];
+  const child = spawn(process.execPath, args, { stdio: stdio as StdioOptions, env, windowsHide: true });
+  // Out of descriptors, there is a child object without streams, which tells of its failure later.
+  child.on('error', () => {});
+  if (!child.stdio?.[HOST_FDS.control]) throw new Error('the process could not be started: out of file descriptors or memory');
+  return child;
+}

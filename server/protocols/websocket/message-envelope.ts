@@ -1,0 +1,61 @@
+/** @hotpath what a WebSocket message says beside the inference request; one per connection, no string for a name that comes again (measured by web-socket-session.bench.ts) */
+
+import { readText, wrongText } from '../oip-json/field-reader.ts';
+import { type JsonReader, QUOTE } from '../oip-json/json-reader.ts';
+import type { RequestEnvelope } from '../oip-json/request-json.ts';
+
+/** What the member `type` may say; a message without it is `infer`. */
+export const MESSAGE_TYPES: readonly string[] = ['infer', 'cancel'];
+
+export class MessageEnvelope implements RequestEnvelope {
+  modelName = '';
+  modelVersion = '';
+  type = 'infer';
+  private likelyModel = '';
+  private seen = 0;
+
+  /** Before each message. `likelyModel`: the name that it is compared with before a string is made of it. */
+  reset(likelyModel: string): void {
+    this.modelName = '';
+    this.modelVersion = '';
+    this.type = 'infer';
+    this.likelyModel = likelyModel;
+    this.seen = 0;
+  }
+
+  get isControl(): boolean {
+    return this.type !== 'infer';
+  }
+
+  takeMember(reader: JsonReader): boolean {
+    if (reader.stringIs('model_name')) {
+      this.seen = reader.mark(this.seen, 1);
+      this.modelName = this.readModelName(reader);
+    } else if (reader.stringIs('model_version')) {
+      this.seen = reader.mark(this.seen, 2);
+      this.modelVersion = requireText(reader, 'model_version');
+    } else if (reader.stringIs('type')) {
+      this.seen = reader.mark(this.seen, 4);
+      this.type = requireText(reader, 'type');
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  private readModelName(reader: JsonReader): string {
+    if (reader.peek() === QUOTE) {
+      const start = reader.at;
+      reader.scanString();
+      if (reader.stringIs(this.likelyModel)) return this.likelyModel;
+      reader.at = start;
+    }
+    return requireText(reader, 'model_name');
+  }
+}
+
+function requireText(reader: JsonReader, member: string): string {
+  const text = readText(reader);
+  if (text === undefined) throw wrongText(reader, member, member);
+  return text;
+}

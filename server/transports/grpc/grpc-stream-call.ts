@@ -1,0 +1,159 @@
+/** @hotpath a call with messages both ways; a send is a write, an object only while a message is being compressed (measured by grpc-transport.bench.ts) */
+
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { compressBody } from '../content-encoding.ts';
+import type { StreamCall, StreamListener, StreamMethod } from '../rpc-call.ts';
+import { GrpcCall, type GrpcCallHost } from './grpc-call.ts';
+import * as refusals from './rpc-refusals.ts';
+import { OK_TRAILERS } from './status-trailers.ts';
+
+/** Bytes on their way to a client from which on its sender is told to hold back. */
+const MAX_UNSENT_BYTES = 256 * 1024;
+
+/** A message behind one that is being compressed, or that one itself. */
+interface WaitingMessage {
+  bytes: Uint8Array;
+  isReady: boolean;
+  isCompressed: boolean;
+}
+
+export class GrpcStreamCall extends GrpcCall implements StreamCall {
+  listener: StreamListener | null = null;
+  readonly #method: StreamMethod;
+  #isHeldBack = false;
+  #coding: 'gzip' | 'deflate' | null = null;
+  /** Ended by its own side while messages wait to be compressed: the status follows them. */
+  #isEnding = false;
+  readonly #waiting: WaitingMessage[] = [];
+  #waitingBytes = 0;
+
+  constructor(method: StreamMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
+    super(stream, headers, host, timeoutMs);
+    this.#method = method;
+  }
+
+  open(): void {
+    this.stream.on('drain', onDrain);
+    try {
+      this.#method.open(this);
+    } catch (error) {
+      this.handlerFailed(error);
+    }
+  }
+
+  send(message: Uint8Array, compress?: boolean): boolean {
+    if (this.isEnded || this.#isEnding || this.stream.destroyed || this.stream.closed) return false;
+    const { length } = message;
+    if (length > this.host.maxSendBytes) {
+      this.refuse(refusals.responseTooLarge(length, this.host.maxSendBytes));
+      return false;
+    }
+    if (!this.stream.headersSent) {
+      this.#coding = this.responseCoding();
+      this.sendHeaders(this.#coding);
+    }
+    if (compress === true && this.#coding !== null) this.#sendCompressed(message, this.#coding);
+    else if (this.#waiting.length > 0) this.#wait({ bytes: message, isReady: true, isCompressed: false });
+    else this.writeMessage(message, false, false);
+    this.#isHeldBack = this.stream.writableLength + this.#waitingBytes >= MAX_UNSENT_BYTES;
+    return !this.#isHeldBack;
+  }
+
+  pause(): void {
+    this.isPaused = true;
+    this.reader.isHeld = true;
+    if (!this.isEnded) this.stream.pause();
+  }
+
+  resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    if (!this.isEnded) this.goOn();
+  }
+
+  end(): void {
+    if (this.isEnded || this.#isEnding) return;
+    if (this.#waiting.length > 0) this.#isEnding = true;
+    else this.finish(OK_TRAILERS);
+  }
+
+  drained(): void {
+    if (!this.#isHeldBack || this.isEnded || this.stream.writableLength + this.#waitingBytes >= MAX_UNSENT_BYTES) return;
+    this.#isHeldBack = false;
+    try {
+      this.listener?.onDrain();
+    } catch (error) {
+      this.handlerFailed(error);
+    }
+  }
+
+  override drainRequested(): void {
+    try {
+      this.listener?.onDrainRequested?.();
+    } catch (error) {
+      this.handlerFailed(error);
+    }
+  }
+
+  protected override deliver(message: Buffer): void {
+    this.releaseReserved();
+    try {
+      this.listener?.onMessage(message);
+    } catch (error) {
+      this.handlerFailed(error);
+    }
+  }
+
+  protected override requestEnded(): void {
+    try {
+      this.listener?.onHalfClose();
+    } catch (error) {
+      this.handlerFailed(error);
+    }
+  }
+
+  protected override awaitsBytes(): boolean {
+    return !this.hasRequestEnded && !this.isInflating && !this.isPaused && !this.reader.isBetweenMessages;
+  }
+
+  #sendCompressed(message: Uint8Array, coding: 'gzip' | 'deflate'): void {
+    const entry: WaitingMessage = { bytes: message, isReady: false, isCompressed: true };
+    this.#wait(entry);
+    compressBody(Buffer.from(message.buffer, message.byteOffset, message.byteLength), coding, (error, compressed) => {
+      if (this.isEnded) return;
+      if (error !== null) {
+        this.handlerFailed(error);
+        return;
+      }
+      this.#waitingBytes += compressed.length - entry.bytes.length;
+      entry.bytes = compressed;
+      entry.isReady = true;
+      this.#sendWaiting();
+    });
+  }
+
+  #wait(entry: WaitingMessage): void {
+    this.#waiting.push(entry);
+    this.#waitingBytes += entry.bytes.length;
+  }
+
+  #sendWaiting(): void {
+    if (this.stream.destroyed || this.stream.closed) return;
+    let sent = 0;
+    for (const { bytes, isReady, isCompressed } of this.#waiting) {
+      if (!isReady) break;
+      sent += 1;
+      this.#waitingBytes -= bytes.length;
+      this.writeMessage(bytes, isCompressed, false);
+    }
+    this.#waiting.splice(0, sent);
+    if (this.#waiting.length > 0) return;
+    if (this.#isEnding) this.finish(OK_TRAILERS);
+    // Without a write that is too much for the stream, no 'drain' will come.
+    else if (!this.stream.writableNeedDrain) this.drained();
+  }
+}
+
+function onDrain(this: ServerHttp2Stream): void {
+  (this as ServerHttp2Stream & { nereidCall: GrpcStreamCall }).nereidCall.drained();
+}
