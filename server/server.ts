@@ -107,8 +107,10 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     const page = options.allowMetrics ? await openMetrics(options, context, metrics) : null;
     if (page !== null) transports.push(page);
     const scheme = options.httpTlsCert === null ? 'http' : 'https';
+    const httpHost = http === null ? null : `${hostForUrl(options.httpAddress)}:${http.port}`;
     const urls: ServerUrls = {
-      http: http === null ? null : `${scheme}://${hostForUrl(options.httpAddress)}:${http.port}`,
+      http: httpHost === null ? null : `${scheme}://${httpHost}`,
+      webSocket: httpHost === null || !options.allowWebsocket ? null : `${scheme.replace('http', 'ws')}://${httpHost}/v2/ws`,
       grpc: grpc === null ? null : `${options.grpcUseSsl ? 'grpcs' : 'grpc'}://${hostForUrl(options.grpcAddress)}:${grpc.port}`,
       metrics: page === null ? null : `http://${hostForUrl(options.metricsAddress)}:${page.port}/metrics`,
     };

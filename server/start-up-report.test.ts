@@ -36,7 +36,12 @@ const broken: ModelTableRow = {
   inputs: '',
   outputs: '',
 };
-const urls: ServerUrls = { http: 'http://127.0.0.1:8000', grpc: null, metrics: 'http://127.0.0.1:8002/metrics' };
+const urls: ServerUrls = {
+  http: 'http://127.0.0.1:8000',
+  webSocket: 'ws://127.0.0.1:8000/v2/ws',
+  grpc: null,
+  metrics: 'http://127.0.0.1:8002/metrics',
+};
 
 function report(isTerminal: boolean, isTable = true): { output: string; log: Record<string, unknown>[] } {
   const destination = join(folder, `${isTerminal}-${isTable}.log`);
@@ -93,7 +98,7 @@ describe('the report', () => {
       ['info', 'serving 1 of 2 models', undefined],
     ]);
     expect(output).not.toContain('\u001b');
-    expect(output).toContain('HTTP     http://127.0.0.1:8000/v2\nmetrics  http://127.0.0.1:8002/metrics\n');
+    expect(output).toContain('HTTP       http://127.0.0.1:8000/v2\nWebSocket  ws://127.0.0.1:8000/v2/ws\nmetrics    http://127.0.0.1:8002/metrics\n');
     expect(output).toContain('try:\n  curl -s http://127.0.0.1:8000/v2/models/digits/infer -d ');
   });
 

@@ -3,6 +3,7 @@ import { type Logger, visibleText } from './log.ts';
 export interface ServerUrls {
   /** `http://127.0.0.1:8000`, without a slash at the end; null: not served. */
   readonly http: string | null;
+  readonly webSocket: string | null;
   readonly grpc: string | null;
   /** With its path. */
   readonly metrics: string | null;
@@ -156,9 +157,10 @@ function cell(text: string, limit: number): string {
 
 function urlLines(models: readonly ModelTableRow[], urls: ServerUrls): string {
   const lines: string[] = [];
-  if (urls.http !== null) lines.push(`HTTP     ${urls.http}/v2`);
-  if (urls.grpc !== null) lines.push(`gRPC     ${urls.grpc}`);
-  if (urls.metrics !== null) lines.push(`metrics  ${urls.metrics}`);
+  if (urls.http !== null) lines.push(`HTTP       ${urls.http}/v2`);
+  if (urls.webSocket !== null) lines.push(`WebSocket  ${urls.webSocket}`);
+  if (urls.grpc !== null) lines.push(`gRPC       ${urls.grpc}`);
+  if (urls.metrics !== null) lines.push(`metrics    ${urls.metrics}`);
   const first = models.find((model) => model.state === 'READY');
   if (urls.http !== null && first !== undefined) lines.push('', 'try:', `  ${exampleRequest(urls.http, first)}`);
   return `${lines.join('\n')}\n`;
