@@ -101,5 +101,14 @@ export class DecoupledIteration {
 
 function failureOf(modelName: string, thrown: unknown): InferenceError {
   if (thrown instanceof InferenceError) return thrown;
-  return modelFault(modelName, `failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  return modelFault(modelName, `failed: ${textOf(thrown)}`);
+}
+
+/** A model may throw anything, and some things throw when they are made into text. */
+function textOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? String(thrown.message) : String(thrown);
+  } catch {
+    return 'it threw a value that has no text';
+  }
 }

@@ -186,6 +186,23 @@ describe('requests of a decoupled model across the boundary', () => {
     expect(await request(-3).start(channel).ended).toMatchObject({ code: 'UNAVAILABLE' });
   });
 
+  it.each([
+    ['without text', Object.create(null)],
+    ['that throws when it is made into text', { toString: () => [] }],
+    ['whose message is no text', Object.assign(new Error(), { message: Symbol('no') })],
+  ])('fails one request alone when its model throws a value %s', async (_what, thrown) => {
+    const { channel } = connect(async function* (asked) {
+      if (countOf(asked) === 0) throw thrown;
+      yield out(1);
+    });
+    const other = request(1).start(channel);
+    expect(await request(0).start(channel).ended).toMatchObject({
+      code: 'INTERNAL',
+      message: expect.stringContaining("model 'm' failed: "),
+    });
+    expect(await other.ended).toBeNull();
+  });
+
   it('keeps the place of a cancelled request until the model has stopped', async () => {
     const stops: (() => void)[] = [];
     const { channel, idle } = connect(async function* () {

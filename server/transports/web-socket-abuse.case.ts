@@ -74,6 +74,14 @@ export function webSocketAbuseCase(engine: 'uws' | 'node', start: StartHttpTrans
       client.socket.destroy();
     });
 
+    it('takes a message of 70,000 fragments', async () => {
+      const route = new WebSocketRouteProbe({ maxMessageBytes: 4 * LIMIT });
+      const client = await RawWebSocket.open((await fixture.serve({ webSockets: [route] })).port, '/ws');
+      client.write(frame(0x02), Buffer.concat(Array.from({ length: 70_000 }, () => frame(0x00, 'ab'))), frame(0x80));
+      expect((await client.next())?.payload.length).toBe(140_000);
+      client.socket.destroy();
+    });
+
     it('takes 10,000 empty fragments for a message, and holds nothing for a million of them', async () => {
       const route = new WebSocketRouteProbe({ maxMessageBytes: LIMIT });
       const { port } = await fixture.serve({ webSockets: [route] });
@@ -115,6 +123,29 @@ export function webSocketAbuseCase(engine: 'uws' | 'node', start: StartHttpTrans
         await probe.closed();
       }
       await expectServed(fixture, other, 'pings');
+    });
+
+    it('keeps a peer that pings while it does not read, and answers its last ping', async () => {
+      const route = new WebSocketRouteProbe({ maxUnsentBytes: 64 * 1024 * 1024 });
+      const { port } = await fixture.serve({ webSockets: [route] });
+      const client = await RawWebSocket.open(port, '/ws');
+      const probe = route.probes[0]!;
+      client.socket.pause();
+      probe.connection.sendBinary(Buffer.alloc(32 * 1024 * 1024));
+      for (let n = 1; n <= 200; n += 1) client.write(frame(0x89, `${n}`));
+      client.write(frame(0x81, 'behind the pings'));
+      await probe.until(() => probe.messages.length > 0 || probe.closeCode !== null);
+      client.socket.resume();
+      expect((await client.next())?.payload.length).toBe(32 * 1024 * 1024);
+      const answers: string[] = [];
+      while (!answers.includes('200') || !answers.includes('behind the pings')) {
+        const answer = await client.next();
+        if (answer === null) break;
+        answers.push(answer.payload.toString());
+      }
+      expect(answers).toEqual(expect.arrayContaining(['1', '200', 'behind the pings']));
+      expect(probe.closeCode).toBeNull();
+      client.socket.destroy();
     });
 
     it('cuts off a peer that never reads, with no more held for it than may wait', async () => {

@@ -1,12 +1,15 @@
 /** `@nereid/client` in a browser: nothing of Node is reached from here. */
 
 import type { InferenceClient } from './client.ts';
-import { type ConnectOptions, connectWith, type TransportModules } from './connect.ts';
+import { type ConnectOptions, connectWith, type TransportModule, type TransportModules } from './connect.ts';
 
 export * from './exports.ts';
 
 const http = (): Promise<typeof import('./http/http-transport.ts')> => import('./http/http-transport.ts');
-const ws = (): Promise<typeof import('./websocket/websocket-transport.ts')> => import('./websocket/websocket-transport.ts');
+const ws = async (): Promise<TransportModule> => {
+  const { createBrowserTransport } = await import('./websocket/websocket-transport.ts');
+  return { createTransport: createBrowserTransport };
+};
 
 const modules: TransportModules = { http, https: http, ws, wss: ws };
 

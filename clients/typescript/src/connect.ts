@@ -58,7 +58,8 @@ async function loadTransport(load: () => Promise<TransportModule>, scheme: strin
     return await load();
   } catch (error) {
     if ((error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error;
-    throw new InferenceError('UNIMPLEMENTED', `${scheme}:// needs a package that is not installed: ${(error as Error).message}`, {
+    const name = /'(@?[\w./-]+)'/.exec((error as Error).message)?.[1] ?? 'what it says';
+    throw new InferenceError('UNIMPLEMENTED', `${scheme}:// needs the npm package ${name}, which is not installed: npm install ${name}`, {
       cause: error,
     });
   }

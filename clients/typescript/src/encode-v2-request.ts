@@ -79,7 +79,7 @@ function parameterText(value: InferParameter, what: string): string {
 function dataText(name: string, datatype: Datatype, bytes: Uint8Array): string {
   switch (datatype) {
     case 'BYTES':
-      return readStrings(bytes, `inputs.${name}`)
+      return readStrings(bytes, `inputs.${name}`, 'JSON has no place for them, leave out { json: true }')
         .map((text) => JSON.stringify(text))
         .join(',');
     case 'BOOL':

@@ -53,13 +53,13 @@ export function viewTensorData<D extends FixedDatatype>(datatype: D, bytes: Uint
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The elements of a BYTES tensor as text. Throws INVALID_ARGUMENT for an element that is no UTF-8. */
-export function readStrings(bytes: Uint8Array, what: string): string[] {
+/** The elements of a BYTES tensor as text. Throws INVALID_ARGUMENT for an element that is no UTF-8; `remedy`: what its error advises. */
+export function readStrings(bytes: Uint8Array, what: string, remedy = 'read the elements with bytes()'): string[] {
   return decodeBytes(bytes, what).map((element, index) => {
     try {
       return utf8.decode(element);
     } catch {
-      throw invalidArgument(`${what}[${index}]: expected UTF-8, got ${element.length} bytes that are not: read the elements with bytes()`);
+      throw invalidArgument(`${what}[${index}]: expected UTF-8, got ${element.length} bytes that are not: ${remedy}`);
     }
   });
 }

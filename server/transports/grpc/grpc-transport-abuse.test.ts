@@ -215,6 +215,32 @@ describe('clients that do not go on', () => {
     }
   });
 
+  test('calls over what may be open on all connections are turned away, and room comes back', async () => {
+    await serve({}, { maxCalls: 3 });
+    const sessions = [fixture.connect(transport), fixture.connect(transport)];
+    const open = [0, 1, 0].map((i) => openRaw(sessions[i]!, '/test.Test/StreamHold').on('error', () => {}));
+    await fixture.until(() => fixture.streams.length === 3);
+    const refused = await callRaw(fixture.connect(transport), '/test.Test/Echo', frame('x'));
+    expect(refused.trailers).toMatchObject({
+      'grpc-status': '14',
+      'grpc-message': expect.stringContaining('calls open'),
+      'retry-after': '1',
+    });
+    for (const stream of open) stream.close();
+    await fixture.until(() => fixture.events.filter((event) => event.startsWith('cancelled')).length === 3);
+    expect((await callRaw(sessions[0]!, '/test.Test/Echo', frame('x'))).trailers['grpc-status']).toBe('0');
+  });
+
+  test('a connection whose refusals pile up is ended', async () => {
+    await serve({}, { maxCalls: 2 });
+    const session = fixture.connect(transport);
+    const answers = Array.from({ length: 20 }, () => rawAnswer(openRaw(session, '/test.Test/StreamHold')));
+    await new Promise((resolve) => session.on('close', resolve));
+    await Promise.all(answers);
+    await fixture.until(() => fixture.events.filter((event) => event.startsWith('cancelled')).length === 2);
+    expect(fixture.streams.length).toBe(2);
+  });
+
   test('claims of large messages cost nothing', async () => {
     await serve({ maxReceiveBytes: 1024 * MIB, maxConcurrentCalls: 1000 });
     const session = fixture.connect(transport);

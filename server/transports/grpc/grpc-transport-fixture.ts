@@ -59,7 +59,7 @@ export class GrpcTransportFixture {
         onError: (error) => this.errors.push(error),
         ...changes,
       },
-      { handshakeTimeoutMs: 10_000, stallMs: 30_000, maxBufferedBytes: null, ...limits },
+      { handshakeTimeoutMs: 10_000, stallMs: 30_000, maxBufferedBytes: null, maxCalls: 10_000, ...limits },
     );
     this.#transports.push(transport);
     return transport;

@@ -44,9 +44,11 @@ export interface GrpcTransportLimits {
   readonly stallMs: number;
   /** All request messages received or held at one time, bytes; null: the larger of 256 MiB and twice the largest message. */
   readonly maxBufferedBytes: number | null;
+  /** Calls open at one time on all connections: an open one holds some 4 KiB, even when its client sends nothing. */
+  readonly maxCalls: number;
 }
 
-const DEFAULT_LIMITS: GrpcTransportLimits = { handshakeTimeoutMs: 10_000, stallMs: 30_000, maxBufferedBytes: null };
+const DEFAULT_LIMITS: GrpcTransportLimits = { handshakeTimeoutMs: 10_000, stallMs: 30_000, maxBufferedBytes: null, maxCalls: 65_536 };
 const MIN_BUFFERED_BYTES = 256 * 1024 * 1024;
 /** A stall is seen at the first of these that comes a quarter of `stallMs` after another, four times over. */
 const SWEEPS_PER_STALL = 4;
@@ -66,6 +68,8 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
   readonly #calls = new Set<GrpcCall>();
   readonly #sweepTimer: NodeJS.Timeout;
   #bufferedBytes = 0;
+  /** Refused calls whose clients have not taken the refusal yet. */
+  #refusedStreams = 0;
   #port = 0;
   #closed: Promise<void> | null = null;
 
@@ -179,22 +183,29 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     // An error of a stream is the client's or the connection's, and its 'close' follows.
     stream.on('error', ignore);
     if (stream.destroyed || stream.closed) return;
+    const openStreams = this.#calls.size + this.#refusedStreams;
+    if (openStreams >= 2 * this.#limits.maxCalls) {
+      // Refusals pile up, which only happens to clients that do not read them.
+      connection?.destroy();
+      return;
+    }
     const status = httpRefusal(headers);
     if (status !== 0) {
+      this.#countRefused(stream);
       refuseHttp(stream, status);
       return;
     }
     const path = headers[':path'] ?? '';
     const method = this.#methods.get(path);
     if (method === undefined) {
-      refuse(stream, refusals.unknownMethod(path, this.#methods.keys()));
+      this.#refuse(stream, refusals.unknownMethod(path, this.#methods.keys()));
       return;
     }
     const timeout = headers['grpc-timeout'];
     const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : parseGrpcTimeout(String(timeout));
-    const refusal = this.#refusal(headers, rawHeaders, timeoutMs);
+    const refusal = openStreams >= this.#limits.maxCalls ? refusals.tooManyCalls() : this.#refusal(headers, rawHeaders, timeoutMs);
     if (refusal !== null) {
-      refuse(stream, refusal);
+      this.#refuse(stream, refusal);
       return;
     }
     if (method.kind === 'unary') {
@@ -208,6 +219,20 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
       call.open();
     }
   }
+
+  #refuse(stream: ServerHttp2Stream, error: InferenceError): void {
+    this.#countRefused(stream);
+    refuse(stream, error);
+  }
+
+  #countRefused(stream: ServerHttp2Stream): void {
+    this.#refusedStreams++;
+    stream.once('close', this.#onRefusedClosed);
+  }
+
+  readonly #onRefusedClosed = (): void => {
+    this.#refusedStreams--;
+  };
 
   #refusal(headers: IncomingHttpHeaders, rawHeaders: readonly string[], timeoutMs: number): InferenceError | null {
     const metadataBytes = countMetadataBytes(rawHeaders);

@@ -63,6 +63,10 @@ export function noRoom(): InferenceError {
   });
 }
 
+export function tooManyCalls(): InferenceError {
+  return new InferenceError('UNAVAILABLE', 'the server has as many calls open as it may; try again soon', { retryAfterSeconds: 1 });
+}
+
 export function requestStalled(stallMs: number): InferenceError {
   return new InferenceError('DEADLINE_EXCEEDED', `the request did not go on: none of its bytes came for ${stallMs / 1000} s`);
 }

@@ -13,8 +13,10 @@ export type WsModule = Pick<typeof import('ws'), 'WebSocketServer'>;
 /** What is kept of a message while it comes in besides its bytes costs about as much as so many of them. */
 const BYTES_PER_PART = 512;
 const MIN_PARTS = 4096;
-const MAX_FRAGMENTS = 65_536;
+const MAX_FRAGMENTS = 131_072;
 const MAX_WS_PAYLOAD_BYTES = 2 ** 31 - 1;
+/** Of one connection, not yet taken by the kernel. */
+const MAX_WAITING_PONGS = 32;
 const TEXT_FRAME = 0x81;
 const BINARY_FRAME = 0x82;
 
@@ -65,6 +67,8 @@ function serverOptions(route: WebSocketRoute) {
     maxFragments: MAX_FRAGMENTS,
     maxBufferedChunks: MIN_PARTS + Math.ceil(route.maxMessageBytes / BYTES_PER_PART),
     closeTimeout: CLOSE_TIMEOUT_MS,
+    // ws cuts off a peer that has 60 of them waiting: one that is held back and pings to say that it lives.
+    autoPong: false,
   };
 }
 
@@ -77,7 +81,11 @@ class NodeHttpWebSocket extends HeldWebSocket {
   #seenReadBytes = 0;
   #aliveMs: number = performance.now();
   #isPinged = false;
+  #waitingPongs = 0;
+  /** The last ping that has no answer yet. */
+  #latePing: Buffer | null = null;
   readonly #uncork: () => void;
+  readonly #onPonged: () => void;
   readonly #onWritten: (error?: Error | null) => void;
 
   constructor(owner: WebSocketOwner, route: WebSocketRoute, ws: WebSocket, socket: Socket) {
@@ -91,7 +99,15 @@ class NodeHttpWebSocket extends HeldWebSocket {
     this.#onWritten = (error) => {
       if (error === undefined || error === null) this.flushed();
     };
+    this.#onPonged = () => {
+      this.#waitingPongs -= 1;
+      const late = this.#latePing;
+      this.#latePing = null;
+      if (late !== null) this.#answerPing(late);
+    };
     ws.on('message', (message, isBinary) => this.receive(message as Buffer, isBinary));
+    // A copy: what ws gives is a view of all that was read with it.
+    ws.on('ping', (payload) => this.#answerPing(Buffer.from(payload)));
     // ws then sends a close frame with the code, and `close` follows.
     ws.on('error', (error: NodeJS.ErrnoException) => this.endedFor(codeOfFault(error.code)));
     ws.on('close', (code) => this.gone(code));
@@ -132,6 +148,17 @@ class NodeHttpWebSocket extends HeldWebSocket {
       this.#isPinged = true;
       this.#ws.ping();
     }
+  }
+
+  /** Where many wait, only the last one gets its answer (RFC 6455, 5.5.3). */
+  #answerPing(payload: Buffer): void {
+    if (this.#ws.readyState !== this.#ws.OPEN) return;
+    if (this.#waitingPongs >= MAX_WAITING_PONGS) {
+      this.#latePing = payload;
+      return;
+    }
+    this.#waitingPongs += 1;
+    this.#ws.pong(payload, false, this.#onPonged);
   }
 
   protected waitingBytes(): number {

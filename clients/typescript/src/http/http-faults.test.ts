@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CallError, type ConnectOptions, connect, type InferCall, type InferenceClient, type InferenceError } from '../index.ts';
+import { MAX_POSTS_UNDER_WAY } from './http-session.ts';
 
 const answer = '{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"INT8","shape":[1],"data":[7]}]}';
 const call: InferCall = { model: 'm', inputs: [{ name: 'x', data: Int8Array.of(1) }] };
@@ -132,6 +133,35 @@ describe('the client, when the server or the way to it fails', () => {
     expect(attempts).toBe(before);
     onArrival = () => void own.close();
     expect(await failure(own.infer(call))).toMatchObject({ code: 'CANCELLED', message: 'the client is closed' });
+  });
+
+  it('thousands of calls at once take turns on few connections; reads pass, and one that is cancelled leaves the line', async () => {
+    const held: ServerResponse[] = [];
+    let onHeld = (): void => {};
+    behaviour = (request, response) => {
+      if (request.method === 'GET') response.end();
+      else {
+        held.push(response);
+        onHeld();
+      }
+    };
+    const own = await client();
+    const line = Array.from({ length: 1_000 }, () => own.infer(call));
+    const aborting = new AbortController();
+    const last = failure(own.infer({ ...call, signal: aborting.signal }));
+    while (held.length < MAX_POSTS_UNDER_WAY) await new Promise<void>((resolve) => (onHeld = resolve));
+    expect(await own.isServerLive()).toBe(true);
+    aborting.abort();
+    expect((await last).code).toBe('CANCELLED');
+    let most = 0;
+    onHeld = () => {
+      most = Math.max(most, held.length);
+      setImmediate(() => held.shift()?.end(answer));
+    };
+    for (const response of held.splice(0)) response.end(answer);
+    expect((await Promise.all(line)).length).toBe(1_000);
+    expect(most).toBeLessThanOrEqual(MAX_POSTS_UNDER_WAY);
+    expect(attempts).toBe(1_001);
   });
 
   it('many calls share one signal, and it ends them all', async () => {

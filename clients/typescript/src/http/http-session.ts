@@ -1,6 +1,7 @@
 import { InferenceError } from '../../../../proto/inference-error.ts';
 import { CallError, type CallPhase } from '../call-error.ts';
 import type { CallContext } from '../transport.ts';
+import { RequestGate } from './request-gate.ts';
 
 export interface HttpAnswer {
   readonly status: number;
@@ -10,6 +11,9 @@ export interface HttpAnswer {
   text(): string;
 }
 
+/** Requests with a body that are under way at a time: fetch in Node opens a connection for each, until the process or the server has no more. */
+export const MAX_POSTS_UNDER_WAY = 256;
+
 const lenientUtf8 = new TextDecoder();
 
 /** Requests to one server, over fetch. What fetch does wrong becomes a CallError that says how far the request came. */
@@ -17,6 +21,7 @@ export class HttpSession {
   readonly #base: string;
   readonly #fetch: typeof globalThis.fetch;
   readonly #inFlight = new Set<AbortController>();
+  readonly #gate = new RequestGate(MAX_POSTS_UNDER_WAY);
   #isClosed = false;
 
   /** A path of the URL is kept, for servers behind a gateway. */
@@ -37,8 +42,14 @@ export class HttpSession {
     this.#inFlight.add(aborting);
     call.signal?.addEventListener('abort', onAbort);
     let isAnswered = false;
+    let isInside = false;
     try {
       this.#throwIfOver(call);
+      if (method === 'POST') {
+        const turn = this.#gate.enter(aborting.signal);
+        if (turn !== null) await turn;
+        isInside = true;
+      }
       const response = await this.#fetch.call(globalThis, this.#base + path, {
         method,
         headers: { ...headers, ...call.headers },
@@ -55,6 +66,7 @@ export class HttpSession {
       if (error instanceof InferenceError) throw error;
       throw networkError(error, isAnswered, `${method} ${this.#base}${path}`);
     } finally {
+      if (isInside) this.#gate.leave();
       this.#inFlight.delete(aborting);
       call.signal?.removeEventListener('abort', onAbort);
     }

@@ -20,13 +20,20 @@ const OTHERS: Readonly<Record<number, StatusCode>> = {
   1012: 'UNAVAILABLE',
 };
 
+const LARGE_MESSAGE_BYTES = 16 * 1024 * 1024;
+
 export function codeFromClose(close: number): StatusCode {
   return OTHERS[close] ?? CODES.get(close) ?? (close >= 4400 && close < 4600 ? codeFromHttpStatus(close - 4000) : 'UNKNOWN');
 }
 
-/** For a request that was in flight when the connection ended. Whether the server worked on it is not known. */
-export function errorFromClose(close: number, reason: string, url: string, phase: CallPhase): CallError {
-  return new CallError(codeFromClose(close), closeText(close, reason, url), { phase });
+/** For a request that was in flight when the connection ended; `messageBytes` is its size. Whether the server worked on it is not known. */
+export function errorFromClose(close: number, reason: string, url: string, phase: CallPhase, messageBytes: number): CallError {
+  // Some servers cut off a message that is too large without a word.
+  const hint =
+    close === 1006 && messageBytes >= LARGE_MESSAGE_BYTES
+      ? `; the request's message of ${messageBytes} bytes may be more than the server takes`
+      : '';
+  return new CallError(codeFromClose(close), closeText(close, reason, url) + hint, { phase });
 }
 
 /** For a request that had not been sent: whatever the reason, it had no part in it, and may go over another connection. */

@@ -95,8 +95,10 @@ export function openStandardSocket(
     }
     socket.binaryType = 'arraybuffer';
     let isOpen = false;
-    let detail = 'the runtime does not say why';
-    let cause: unknown;
+    const refuse = (detail: string, cause: unknown): void => {
+      signal.removeEventListener('abort', onAbort);
+      reject(new CallError('UNAVAILABLE', `${url}: no connection: ${detail}`, { phase: 'refused', cause }));
+    };
     const onAbort = (): void => {
       socket.close();
       reject(InferenceError.from(signal.reason));
@@ -112,13 +114,12 @@ export function openStandardSocket(
       else events.onBinary(new Uint8Array(data as ArrayBuffer));
     });
     socket.addEventListener('error', (event) => {
-      cause = event.error;
-      if (event.message) detail = event.message;
+      // Behind a handshake that failed Node 22 says no close.
+      if (!isOpen) refuse(event.message || 'the runtime does not say why', event.error);
     });
     socket.addEventListener('close', (event) => {
-      signal.removeEventListener('abort', onAbort);
       if (isOpen) events.onClose(event.code ?? 1006, event.reason ?? '');
-      else reject(new CallError('UNAVAILABLE', `${url}: no connection: ${detail}`, { phase: 'refused', cause }));
+      else refuse('it was closed', undefined);
     });
   });
 }

@@ -161,7 +161,7 @@ export class WebSocketConnection implements SocketEvents, CallOwner {
     const { url } = this.#target;
     this.#isClosed = true;
     for (const call of this.#unanswered.values()) {
-      call.end(errorFromClose(code, reason, url, call.responseCount > 0 ? 'answered' : 'sent'));
+      call.end(errorFromClose(code, reason, url, call.responseCount > 0 ? 'answered' : 'sent', call.bytes));
     }
     this.#endAll(unsentAtClose(code, reason, url), null);
   }
@@ -254,7 +254,7 @@ export class WebSocketConnection implements SocketEvents, CallOwner {
     call.responseCount++;
     const isFull = call.bufferedCount >= MAX_BUFFERED_RESPONSES || call.bufferedBytes + bytes > MAX_BUFFERED_BYTES;
     if (isFull && call.bufferedCount > 0) {
-      this.abandon(call, tooSlow(call));
+      this.abandon(call, tooSlow(call, this.#socket!.canPause));
       return;
     }
     call.deliver(response!, bytes);
@@ -319,10 +319,11 @@ function behindResponses(error: InferenceError, call: WebSocketCall): InferenceE
   return new CallError(code, message, { phase: 'answered', status, retryAfterSeconds });
 }
 
-function tooSlow(call: WebSocketCall): CallError {
+function tooSlow(call: WebSocketCall, canPause: boolean): CallError {
+  const why = canPause ? 'while other requests share its connection' : "since this runtime's own WebSocket cannot stop reading";
   return new CallError(
     'RESOURCE_EXHAUSTED',
-    `the stream was ended: ${call.bufferedCount} responses of ${call.bufferedBytes} bytes wait for its reader, which may be ${MAX_BUFFERED_RESPONSES}, or ${MAX_BUFFERED_BYTES} bytes, while other requests share its connection: read faster, or connect over grpc://, where every stream holds the server back alone`,
+    `the stream was ended: ${call.bufferedCount} responses of ${call.bufferedBytes} bytes wait for its reader, which may be ${MAX_BUFFERED_RESPONSES}, or ${MAX_BUFFERED_BYTES} bytes, ${why}: read faster, or connect over grpc://, where every stream holds the server back alone`,
     { phase: 'answered' },
   );
 }

@@ -4,7 +4,7 @@ import { HttpControl } from '../http/http-control.ts';
 import { HttpSession } from '../http/http-session.ts';
 import type { CallContext, InferRequest, InferResponse, Transport, TransportOptions } from '../transport.ts';
 import type { SocketTarget } from './message-socket.ts';
-import { openSocket } from './open-socket.ts';
+import { type OpenSocket, openBrowserSocket, openNodeSocket } from './open-socket.ts';
 import { ResponseIterator } from './response-iterator.ts';
 import type { CallOwner, WebSocketCall } from './websocket-call.ts';
 import { WebSocketConnection } from './websocket-connection.ts';
@@ -29,17 +29,19 @@ export class WebSocketTransport extends HttpControl implements Transport {
   readonly name = 'WebSocket';
   readonly #url: string;
   readonly #options: TransportOptions;
+  readonly #openSocket: OpenSocket;
   readonly #session: HttpSession;
   #current: WebSocketConnection | null = null;
   #currentHeaders = '';
   readonly #retired = new Set<WebSocketConnection>();
   #isClosed = false;
 
-  constructor(url: string, session: HttpSession, options: TransportOptions) {
+  constructor(url: string, session: HttpSession, options: TransportOptions, openSocket: OpenSocket) {
     super(session);
     this.#url = url;
     this.#session = session;
     this.#options = options;
+    this.#openSocket = openSocket;
   }
 
   async infer(request: InferRequest, context: CallContext): Promise<InferResponse> {
@@ -89,7 +91,7 @@ export class WebSocketTransport extends HttpControl implements Transport {
       if (current.isIdle) this.#closeRetired(current);
     }
     const target: SocketTarget = { url: this.#url, headers, tls: this.#options.tls };
-    this.#current = new WebSocketConnection(openSocket, target, (connection) => this.#closeRetired(connection));
+    this.#current = new WebSocketConnection(this.#openSocket, target, (connection) => this.#closeRetired(connection));
     this.#currentHeaders = key;
     return this.#current;
   }
@@ -110,6 +112,15 @@ function closed(): InferenceError {
 
 /** `ws` and `wss` URLs; the path is `/v2/ws` where the URL has none. See CreateTransport. */
 export function createTransport(url: URL, options: TransportOptions): WebSocketTransport {
+  return transportOver(openNodeSocket, url, options);
+}
+
+/** The same in a browser. */
+export function createBrowserTransport(url: URL, options: TransportOptions): WebSocketTransport {
+  return transportOver(openBrowserSocket, url, options);
+}
+
+function transportOver(openSocket: OpenSocket, url: URL, options: TransportOptions): WebSocketTransport {
   const socketUrl = new URL(url);
   socketUrl.hash = '';
   if (socketUrl.pathname === '/') socketUrl.pathname = DEFAULT_PATH;
@@ -119,7 +130,7 @@ export function createTransport(url: URL, options: TransportOptions): WebSocketT
   // Behind a gateway both lie below the same path.
   httpUrl.pathname = socketUrl.pathname.endsWith(DEFAULT_PATH) ? socketUrl.pathname.slice(0, -DEFAULT_PATH.length) : '';
   const fetch = options.fetch ?? (options.tls === null ? globalThis.fetch : noCertificates);
-  return new WebSocketTransport(socketUrl.href, new HttpSession(httpUrl, fetch), options);
+  return new WebSocketTransport(socketUrl.href, new HttpSession(httpUrl, fetch), options, openSocket);
 }
 
 const noCertificates: typeof globalThis.fetch = () =>
