@@ -36,8 +36,9 @@ export class ProtobufWriter {
   readonly buffer: Buffer;
   at = 0;
 
-  constructor(size: number) {
-    this.buffer = Buffer.allocUnsafe(size);
+  /** `buffer`: in place of one of its own; `size` bytes of it are used. */
+  constructor(size: number, buffer: Buffer = Buffer.allocUnsafe(size)) {
+    this.buffer = buffer.length === size ? buffer : buffer.subarray(0, size);
   }
 
   /** Tag and length of a length-delimited field; its bytes are to follow. */

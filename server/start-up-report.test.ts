@@ -98,7 +98,9 @@ describe('the report', () => {
       ['info', 'serving 1 of 2 models', undefined],
     ]);
     expect(output).not.toContain('\u001b');
-    expect(output).toContain('HTTP       http://127.0.0.1:8000/v2\nWebSocket  ws://127.0.0.1:8000/v2/ws\nmetrics    http://127.0.0.1:8002/metrics\n');
+    expect(output).toContain(
+      'HTTP       http://127.0.0.1:8000/v2\nWebSocket  ws://127.0.0.1:8000/v2/ws\nmetrics    http://127.0.0.1:8002/metrics\n',
+    );
     expect(output).toContain('try:\n  curl -s http://127.0.0.1:8000/v2/models/digits/infer -d ');
   });
 

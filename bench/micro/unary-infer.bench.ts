@@ -64,6 +64,10 @@ class MessageCall implements UnaryCall {
     return '';
   }
 
+  allocate(bytes: number): Buffer {
+    return Buffer.allocUnsafe(bytes);
+  }
+
   respond(message: Uint8Array): void {
     answeredBytes += message.length;
   }
@@ -94,6 +98,7 @@ class OpenStream implements StreamCall {
 
   pause(): void {}
   resume(): void {}
+  holdAnswer(): void {}
   end(): void {}
 }
 

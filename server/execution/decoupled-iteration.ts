@@ -5,6 +5,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import { checkOutputs, modelFault } from './check-outputs.ts';
 import { RESPONSE_WINDOW } from './decoupled-execution.ts';
+import { thrownText } from './thrown-text.ts';
 
 /** A decoupled instance where it runs. */
 export interface HostedDecoupledInstance {
@@ -101,14 +102,5 @@ export class DecoupledIteration {
 
 function failureOf(modelName: string, thrown: unknown): InferenceError {
   if (thrown instanceof InferenceError) return thrown;
-  return modelFault(modelName, `failed: ${textOf(thrown)}`);
-}
-
-/** A model may throw anything, and some things throw when they are made into text. */
-function textOf(thrown: unknown): string {
-  try {
-    return thrown instanceof Error ? String(thrown.message) : String(thrown);
-  } catch {
-    return 'it threw a value that has no text';
-  }
+  return modelFault(modelName, `failed: ${thrownText(thrown)}`);
 }

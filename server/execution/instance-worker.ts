@@ -5,6 +5,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import { REQUEST_INSTANCE } from './execution-record.ts';
 import { OutputWriter } from './output-writer.ts';
 import { readInputs } from './read-inputs.ts';
+import { thrownText } from './thrown-text.ts';
 import { writeErrorRecord, writeOutputRecord } from './write-response.ts';
 
 export interface HostedInstance {
@@ -37,10 +38,7 @@ export class InstanceWorker {
       return null;
     } catch (error) {
       if (error instanceof InferenceError) return error;
-      return new InferenceError(
-        'INTERNAL',
-        `model '${hosted.modelName}' failed: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      return new InferenceError('INTERNAL', `model '${hosted.modelName}' failed: ${thrownText(error)}`);
     }
   }
 

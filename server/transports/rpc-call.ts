@@ -27,8 +27,13 @@ export interface RpcCancelListener {
 }
 
 export interface UnaryCall extends RpcCall {
-  /** The request message. Stays as it is for as long as the call is referenced. */
+  /** The request message. Stays as it is until the call has ended in order, and for as long as it is referenced where the call was cut short. */
   readonly message: Uint8Array;
+  /**
+   * Memory for a message to `respond` with: at least `bytes` long, and only for that. The transport may have used it before and will use it again, so it must be overwritten as
+   * far as the message goes, and not be looked at after.
+   */
+  allocate(bytes: number): Buffer;
   /**
    * Answers with one message and status OK. The bytes are the transport's from here on. `compress`: where the caller accepts it and the server is set to.
    */
@@ -46,6 +51,11 @@ export interface StreamCall extends RpcCall {
   /** No message is delivered from here on (but for those in the tick that is under way) until `resume`: the caller runs into flow control. */
   pause(): void;
   resume(): void;
+  /**
+   * Counts bytes of answers that the protocol keeps because they can't be sent yet; negative: they are gone. When all calls hold too many, connections whose clients take
+   * nothing end. The end of the call lets all of its bytes go.
+   */
+  holdAnswer(bytes: number): void;
   /** Status OK, when all that was sent is out. */
   end(): void;
 }

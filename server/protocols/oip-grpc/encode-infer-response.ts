@@ -11,6 +11,11 @@ import type { AnswerSource } from '../oip-json/encode-response.ts';
 /** Where a response goes: alone in a message, or as `infer_response` of a stream's, which says whether the request has more. */
 export type ResponseForm = 'unary' | 'streamed' | 'streamed-final';
 
+/** Where a large message's memory comes from: its call. */
+export interface MessageMemory {
+  allocate(bytes: number): Buffer;
+}
+
 const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
 const FINAL_RESPONSE = 'triton_final_response';
 /** As an entry of `parameters`, all of it but the flag: key, and a value with `bool_param`. */
@@ -32,9 +37,10 @@ export function encodeInferResponse(
   response: InferenceResponse,
   source: AnswerSource,
   form: ResponseForm,
+  memory: MessageMemory | null = null,
 ): Buffer {
   const outputs = request.outputs.length === 0 ? response.outputs : classified(request.outputs, response.outputs, source);
-  return encodeResponse(response.modelName, response.modelVersion, request.id, response.parameters, outputs, form);
+  return encodeResponse(response.modelName, response.modelVersion, request.id, response.parameters, outputs, form, memory);
 }
 
 /** The end of a decoupled model's responses, for who asked to hear of it; names as the request had them. */
@@ -79,6 +85,7 @@ function encodeResponse(
   parameters: Readonly<Record<string, RequestParameter>> | null,
   outputs: readonly Tensor[],
   form: ResponseForm,
+  memory: MessageMemory | null = null,
 ): Buffer {
   let size = headSize(modelName, modelVersion, id);
   if (parameters !== null) size += parametersSize(parameters);
@@ -99,7 +106,8 @@ function encodeResponse(
     );
   }
 
-  const writer = new ProtobufWriter(form === 'unary' ? size : delimitedSize(size));
+  const messageBytes = form === 'unary' ? size : delimitedSize(size);
+  const writer = new ProtobufWriter(messageBytes, memory === null ? undefined : memory.allocate(messageBytes));
   if (form !== 'unary') writer.delimited(2, size);
   writeHead(writer, modelName, modelVersion, id);
   if (parameters !== null) writeParameters(writer, parameters);

@@ -33,6 +33,7 @@ class RecordedCall implements StreamCall {
   cancelListener: RpcCancelListener | null = null;
   listener: StreamListener | null = null;
   takesMore = true;
+  heldBytes = 0;
   isPaused = false;
   isEnded = false;
 
@@ -55,6 +56,10 @@ class RecordedCall implements StreamCall {
 
   resume(): void {
     this.isPaused = false;
+  }
+
+  holdAnswer(bytes: number): void {
+    this.heldBytes += bytes;
   }
 
   end(): void {
@@ -363,6 +368,22 @@ describe('bounds', () => {
     expect(call.isEnded).toBe(false);
     served.many.byId('e').complete();
     expect(call.isEnded).toBe(true);
+  });
+
+  it('says how many bytes of answers it keeps', () => {
+    const { call, listener } = openRecorded();
+    for (const id of ['a', 'b', 'c', 'd']) listener.onMessage(inferRequest('plain', id));
+    served.plain.byId('b').respond(large('plain', MEBI));
+    expect(call.heldBytes).toBeGreaterThan(MEBI);
+    call.takesMore = false;
+    served.plain.byId('a').respond(answer('plain', 1));
+    served.plain.byId('c').respond(large('plain', MEBI));
+    expect(call.heldBytes).toBeGreaterThan(2 * MEBI);
+    listener.onDrain();
+    call.takesMore = true;
+    listener.onDrain();
+    served.plain.byId('d').respond(answer('plain', 1));
+    expect([call.sent.length, call.heldBytes]).toEqual([4, 0]);
   });
 
   it('answers many times as many requests as it may have in flight, over a socket', async () => {

@@ -136,7 +136,11 @@ class InferStream implements StreamListener, RpcCancelListener {
     entry.isEnded = true;
     entry.answer = message;
     entry.request = null;
-    if (entry === this.#head) this.#sendAnswered();
+    if (entry === this.#head && !this.#isBlocked) this.#sendAnswered();
+    else {
+      entry.isWaiting = true;
+      this.#call.holdAnswer(message.length);
+    }
     this.#settleReading();
     this.#endIfDone();
   }
@@ -178,6 +182,7 @@ class InferStream implements StreamListener, RpcCancelListener {
     while (head !== null && head.answer !== null && !this.#isBlocked) {
       this.#inFlight--;
       this.#heldBytes -= head.heldBytes;
+      if (head.isWaiting) this.#call.holdAnswer(-head.answer.length);
       this.#send(head.answer);
       head = head.next;
     }
@@ -235,6 +240,8 @@ class StreamedRequest implements InferenceCaller {
   isEnded = false;
   /** Its answer, when others go first. */
   answer: Buffer | null = null;
+  /** It could not go out when it came. */
+  isWaiting = false;
   /** What it counts for among the bytes that the stream holds. */
   heldBytes: number;
   next: StreamedRequest | null = null;

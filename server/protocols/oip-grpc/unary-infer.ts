@@ -57,7 +57,7 @@ class UnaryInferCall implements InferenceCaller, RpcCancelListener {
   onResponse(request: InferenceRequest, response: InferenceResponse): void {
     if (this.#call.isCancelled) return;
     try {
-      this.#call.respond(encodeInferResponse(request, response, this.#model.signature, 'unary'), true);
+      this.#call.respond(encodeInferResponse(request, response, this.#model.signature, 'unary', this.#call), true);
     } catch (error) {
       // A classification of an output without classes is this caller's answer and nobody else's.
       this.#context.reportFault(error);

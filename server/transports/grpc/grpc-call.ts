@@ -4,6 +4,7 @@ import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type Ser
 import { InferenceError } from '../../../proto/inference-error.ts';
 import { inflateBody } from '../content-encoding.ts';
 import type { RpcCall, RpcCancelListener } from '../rpc-call.ts';
+import type { MessagePool } from './message-pool.ts';
 import { MessageReader, type MessageSink, requestTooLarge } from './message-reader.ts';
 import * as refusals from './rpc-refusals.ts';
 import { errorTrailers, OK_TRAILERS } from './status-trailers.ts';
@@ -23,12 +24,15 @@ const END_STREAM = Object.freeze({ endStream: true, sendDate: false });
 
 /** The transport, as its calls see it. */
 export interface GrpcCallHost {
+  readonly pool: MessagePool;
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
   readonly compression: 'none' | 'deflate' | 'gzip';
   /** Room for bytes of request messages; false: there is none. */
   reserve(bytes: number): boolean;
   release(bytes: number): void;
+  /** Counts bytes of answers that the client has not taken; negative: they are gone. */
+  holdAnswer(stream: ServerHttp2Stream, bytes: number): void;
   callClosed(call: GrpcCall): void;
   onError(error: unknown): void;
 }
@@ -58,6 +62,8 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
   readonly #headers: IncomingHttpHeaders;
   #timer: NodeJS.Timeout | null = null;
   #reservedBytes = 0;
+  #answerBytes = 0;
+  #isClosed = false;
   #trailers: OutgoingHttpHeaders = OK_TRAILERS;
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
@@ -85,6 +91,11 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
     const listener = this.cancelListener;
     this.finish(errorTrailers(error));
     this.#cancel(listener);
+  }
+
+  /** The transport closes. */
+  stop(): void {
+    this.refuse(refusals.shuttingDown());
   }
 
   /** The transport drains. */
@@ -121,6 +132,17 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
     }
     this.#reservedBytes += bytes;
     return true;
+  }
+
+  holdAnswer(bytes: number): void {
+    if (this.#isClosed || bytes === 0) return;
+    this.#answerBytes += bytes;
+    this.host.holdAnswer(this.stream, bytes);
+  }
+
+  /** Memory for a message put together from frames. */
+  assemble(parts: readonly Buffer[], bytes: number): Buffer {
+    return Buffer.concat(parts, bytes);
   }
 
   reserveInflated(bytes: number): boolean {
@@ -251,6 +273,8 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
     const isCutShort = !this.isEnded;
     this.settle();
     this.releaseReserved();
+    this.holdAnswer(-this.#answerBytes);
+    this.#isClosed = true;
     this.host.callClosed(this);
     if (isCutShort) this.#cancel(listener);
   }

@@ -8,6 +8,8 @@ import { constants, type ServerHttp2Session } from 'node:http2';
  */
 export const CALL_WINDOW_BYTES: number = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 8 * 1024 * 1024;
+/** What HTTP/2 begins with; less is not worth the round trips. */
+const MIN_CONNECTION_WINDOW_BYTES = 65_535;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Connections that were opened together are not asked to go together. */
 const AGE_JITTER = 0.1;
@@ -21,11 +23,22 @@ export interface ConnectionTimes {
   readonly maxConnectionAgeGraceMs: number;
 }
 
+/** Of all connections together. */
+export interface OpenStreams {
+  count: number;
+}
+
 export class GrpcConnection {
   readonly session: ServerHttp2Session;
+  /** Calls, and refused ones whose refusal is not out yet. */
+  openStreams = 0;
+  isEvicted = false;
+  /** Bytes of answers that its client has not taken. */
+  answerBytes = 0;
   /** Opened in its life. */
   calls = 0;
   readonly #times: ConnectionTimes;
+  readonly #open: OpenStreams;
   #startTimer: NodeJS.Timeout | null;
   #ageTimer: NodeJS.Timeout | null;
   #silenceTimer: NodeJS.Timeout | null = null;
@@ -36,13 +49,18 @@ export class GrpcConnection {
   #probedBytes = 0;
   #probedCalls = 0;
   #isPinging = false;
+  /** Of the socket, when it was last found to have changed, and when that was. */
+  #bytesWritten = -1;
+  #writtenAtMs = 0;
 
-  constructor(session: ServerHttp2Session, times: ConnectionTimes) {
+  /** `maxWindowBytes`: its share of what all connections may hold unread; a window is no smaller than HTTP/2's own. */
+  constructor(session: ServerHttp2Session, times: ConnectionTimes, open: OpenStreams, maxWindowBytes: number) {
     this.session = session;
     this.#times = times;
+    this.#open = open;
     this.#startTimer = after(times.handshakeTimeoutMs, () => session.destroy());
     this.#ageTimer = after(times.maxConnectionAgeMs * (1 - AGE_JITTER * Math.random()), () => this.#retire());
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.setLocalWindowSize(Math.max(MIN_CONNECTION_WINDOW_BYTES, Math.min(CONNECTION_WINDOW_BYTES, Math.floor(maxWindowBytes))));
     session.once('remoteSettings', () => {
       clear(this.#startTimer);
       this.#startTimer = null;
@@ -54,6 +72,35 @@ export class GrpcConnection {
       clear(this.#pongTimer);
     });
     this.#listenForSilence();
+  }
+
+  streamOpened(): void {
+    this.calls += 1;
+    this.openStreams += 1;
+    this.#open.count += 1;
+  }
+
+  streamClosed(): void {
+    if (this.isEvicted) return;
+    this.openStreams -= 1;
+    this.#open.count -= 1;
+  }
+
+  /** Since when nothing goes out, as far as has been looked; ms of `performance.now()`. */
+  stalledSince(nowMs: number): number {
+    const bytesWritten = this.session.socket?.bytesWritten ?? 0;
+    if (bytesWritten !== this.#bytesWritten) {
+      this.#bytesWritten = bytesWritten;
+      this.#writtenAtMs = nowMs;
+    }
+    return this.#writtenAtMs;
+  }
+
+  /** Ends it, and counts its streams as closed from now on. */
+  evict(): void {
+    this.isEvicted = true;
+    this.#open.count -= this.openStreams;
+    this.session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   /** GOAWAY; ends when the last call has. */

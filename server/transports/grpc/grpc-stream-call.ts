@@ -26,6 +26,8 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   #isEnding = false;
   readonly #waiting: WaitingMessage[] = [];
   #waitingBytes = 0;
+  /** Of what is on its way, those that count among the answers that clients do not take. */
+  #countedBytes = 0;
 
   constructor(method: StreamMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
     super(stream, headers, host, timeoutMs);
@@ -55,8 +57,11 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
     if (compress === true && this.#coding !== null) this.#sendCompressed(message, this.#coding);
     else if (this.#waiting.length > 0) this.#wait({ bytes: message, isReady: true, isCompressed: false });
     else this.writeMessage(message, false, false);
-    this.#isHeldBack = this.stream.writableLength + this.#waitingBytes >= MAX_UNSENT_BYTES;
-    return !this.#isHeldBack;
+    const unsentBytes = this.stream.writableLength + this.#waitingBytes;
+    this.#isHeldBack = unsentBytes >= MAX_UNSENT_BYTES;
+    if (!this.#isHeldBack) return true;
+    this.#count(unsentBytes);
+    return false;
   }
 
   pause(): void {
@@ -80,6 +85,7 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   drained(): void {
     if (!this.#isHeldBack || this.isEnded || this.stream.writableLength + this.#waitingBytes >= MAX_UNSENT_BYTES) return;
     this.#isHeldBack = false;
+    this.#count(0);
     try {
       this.listener?.onDrain();
     } catch (error) {
@@ -130,6 +136,12 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
       entry.isReady = true;
       this.#sendWaiting();
     });
+  }
+
+  #count(unsentBytes: number): void {
+    const before = this.#countedBytes;
+    this.#countedBytes = unsentBytes;
+    this.holdAnswer(unsentBytes - before);
   }
 
   #wait(entry: WaitingMessage): void {

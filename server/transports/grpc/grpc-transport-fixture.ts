@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { Client, type ClientOptions, credentials, type Metadata, type ServiceError } from '@grpc/grpc-js';
 import { InferenceError, type StatusCode } from '../../../proto/inference-error.ts';
 import type { RpcMethod, RpcTransport, RpcTransportOptions, StreamCall, UnaryCall } from '../rpc-call.ts';
-import { type GrpcTransportLimits, startGrpcTransportWithin } from './grpc-transport.ts';
+import { startGrpcTransportWithin } from './grpc-transport.ts';
+import type { GrpcTransportLimits } from './grpc-transport-limits.ts';
 
 export function fixtureFile(name: string): string {
   return fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
@@ -59,7 +60,15 @@ export class GrpcTransportFixture {
         onError: (error) => this.errors.push(error),
         ...changes,
       },
-      { handshakeTimeoutMs: 10_000, stallMs: 30_000, maxBufferedBytes: null, maxCalls: 10_000, ...limits },
+      {
+        handshakeTimeoutMs: 10_000,
+        stallMs: 30_000,
+        maxBufferedBytes: null,
+        maxAnswerBytes: null,
+        answerStallMs: 1_000,
+        maxCalls: 10_000,
+        ...limits,
+      },
     );
     this.#transports.push(transport);
     return transport;
@@ -119,6 +128,14 @@ export class GrpcTransportFixture {
     };
     return [
       unary('Echo', (call) => call.respond(call.message)),
+      unary('CopyLater', (call) => {
+        const { message } = call;
+        setImmediate(() => {
+          const answer = call.allocate(message.length);
+          answer.set(message);
+          call.respond(answer.subarray(0, message.length));
+        });
+      }),
       unary('EchoCompressed', (call) => call.respond(call.message, true)),
       unary('Twice', (call) => {
         call.respond(Buffer.from('first'));

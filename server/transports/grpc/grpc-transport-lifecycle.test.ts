@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { callRaw, callUnary, fixtureFile, frame, GrpcTransportFixture } from './grpc-transport-fixture.ts';
+import { callRaw, callUnary, fixtureFile, frame, GrpcTransportFixture, openRaw, rawAnswer } from './grpc-transport-fixture.ts';
 import { PING, RawHttp2Connection } from './raw-http2-connection.ts';
 
 let fixture: GrpcTransportFixture;
@@ -150,6 +150,24 @@ describe('TLS', () => {
     await transport.drain();
     await closed;
   });
+});
+
+test('close ends calls that are open with a status', async () => {
+  const transport = await fixture.serve();
+  const session = fixture.connect(transport);
+  const started = openRaw(session, '/test.Test/StreamHold');
+  const answers = [
+    rawAnswer(started),
+    rawAnswer(openRaw(session, '/test.Test/StreamHold')),
+    callRaw(session, '/test.Test/Hold', frame('x')),
+  ];
+  await fixture.until(() => fixture.streams.length === 2 && fixture.held.length === 1);
+  fixture.streams[0]!.send(Buffer.from('first'));
+  await new Promise((resolve) => started.once('data', resolve));
+  await transport.close();
+  const ended = await Promise.all(answers);
+  expect(ended.map(({ trailers }) => trailers['grpc-status'])).toEqual(['14', '14', '14']);
+  expect(fixture.events.filter((event) => event === 'cancelled true')).toHaveLength(3);
 });
 
 test('the port that a closed transport had is free', async () => {

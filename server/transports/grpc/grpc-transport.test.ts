@@ -84,6 +84,25 @@ describe('unary calls', () => {
     expect(answers.map(String)).toEqual(Array.from({ length: 500 }, (_, i) => `message ${i}`));
   });
 
+  test('large ones, in memory that is used again, are never mixed up, whoever is cut short meanwhile', async () => {
+    const transport = await fixture.serve();
+    const clients = [fixture.client(transport), fixture.client(transport)];
+    let answered = 0;
+    const call = (round: number, index: number): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const message = Buffer.alloc(70_000 + 9_000 * index, `${round}.${index} `);
+        const made = clients[index % 2]!.makeUnaryRequest('/test.Test/CopyLater', same, same, message, (error, answer?: Buffer) => {
+          if (error !== null) return resolve();
+          answered++;
+          return answer!.equals(message) ? resolve() : reject(new Error(`the answer to ${round}.${index} is another's`));
+        });
+        // One in three, at any point of its way.
+        if (index % 3 === 0) setTimeout(() => made.cancel(), index % 7);
+      });
+    for (let round = 0; round < 8; round++) await Promise.all(Array.from({ length: 24 }, (_, index) => call(round, index)));
+    expect(answered).toBeGreaterThanOrEqual(8 * 16);
+  });
+
   test('over the limit of a connection wait for their turn', async () => {
     const transport = await fixture.serve({ maxConcurrentCalls: 2 });
     const client = fixture.client(transport);

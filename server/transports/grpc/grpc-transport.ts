@@ -16,10 +16,12 @@ import type { InferenceError } from '../../../proto/inference-error.ts';
 import { checkTlsFiles, listenFailure, tlsFailure } from '../listen-failure.ts';
 import type { RpcMethod, RpcTransport, RpcTransportOptions, StartRpcTransport } from '../rpc-call.ts';
 import type { GrpcCall, GrpcCallHost } from './grpc-call.ts';
-import { CALL_WINDOW_BYTES, GrpcConnection } from './grpc-connection.ts';
+import { CALL_WINDOW_BYTES, GrpcConnection, type OpenStreams } from './grpc-connection.ts';
 import { GrpcStreamCall } from './grpc-stream-call.ts';
 import { parseGrpcTimeout } from './grpc-timeout.ts';
+import { DEFAULT_LIMITS, type GrpcTransportLimits } from './grpc-transport-limits.ts';
 import { GrpcUnaryCall } from './grpc-unary-call.ts';
+import { MessagePool } from './message-pool.ts';
 import * as refusals from './rpc-refusals.ts';
 import { errorTrailers } from './status-trailers.ts';
 
@@ -34,26 +36,21 @@ const METADATA_ENTRY_BYTES = 32;
 const MAX_SESSION_MEMORY = 2 ** 32 - 1;
 /** Calls over the limit, or refused by that miscount, after which the connection is ended: its client opens another. */
 const MAX_REJECTED_CALLS = 10;
+/** For the status of what is cut off to leave, ms. */
+const LAST_WORD_MS = 100;
 const STREAM_IS_OVER = Object.freeze({ endStream: true, sendDate: false });
 
-/** Bounds that no option sets. */
-export interface GrpcTransportLimits {
-  /** TLS handshake, and then HTTP/2 SETTINGS, arrive within this, ms. */
-  readonly handshakeTimeoutMs: number;
-  /** A client owes bytes of a request, or takes none of an answer, for this long: its call is cut off, ms. */
-  readonly stallMs: number;
-  /** All request messages received or held at one time, bytes; null: the larger of 256 MiB and twice the largest message. */
-  readonly maxBufferedBytes: number | null;
-  /** Calls open at one time on all connections: an open one holds some 4 KiB, even when its client sends nothing. */
-  readonly maxCalls: number;
-}
-
-const DEFAULT_LIMITS: GrpcTransportLimits = { handshakeTimeoutMs: 10_000, stallMs: 30_000, maxBufferedBytes: null, maxCalls: 65_536 };
 const MIN_BUFFERED_BYTES = 256 * 1024 * 1024;
+const MIN_ANSWER_BYTES = 512 * 1024 * 1024;
 /** A stall is seen at the first of these that comes a quarter of `stallMs` after another, four times over. */
 const SWEEPS_PER_STALL = 4;
 
+interface ConnectedStream extends ServerHttp2Stream {
+  nereidConnection: GrpcConnection;
+}
+
 class GrpcTransport implements RpcTransport, GrpcCallHost {
+  readonly pool: MessagePool = new MessagePool();
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
   readonly compression: 'none' | 'deflate' | 'gzip';
@@ -66,10 +63,13 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
   /** Sockets whose TLS handshake is not over, by the client's address. */
   readonly #handshaking = new Map<string, Socket>();
   readonly #calls = new Set<GrpcCall>();
+  readonly #open: OpenStreams = { count: 0 };
   readonly #sweepTimer: NodeJS.Timeout;
   #bufferedBytes = 0;
-  /** Refused calls whose clients have not taken the refusal yet. */
-  #refusedStreams = 0;
+  readonly #maxAnswerBytes: number;
+  #answerBytes = 0;
+  /** When the connections may be looked at again for one that takes nothing. */
+  #nextLookMs = 0;
   #port = 0;
   #closed: Promise<void> | null = null;
 
@@ -80,6 +80,7 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     this.#options = options;
     this.#limits = limits;
     this.#maxBufferedBytes = limits.maxBufferedBytes ?? Math.max(MIN_BUFFERED_BYTES, 2 * options.maxReceiveBytes);
+    this.#maxAnswerBytes = limits.maxAnswerBytes ?? Math.max(MIN_ANSWER_BYTES, options.maxReceiveBytes);
     this.#methods = new Map(options.methods.map((method) => [method.path, method]));
     const server = makeServer(options, limits);
     this.#server = server;
@@ -118,7 +119,11 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
 
   close(): Promise<void> {
     const closed = this.#stop();
-    for (const connection of this.#connections.values()) connection.destroy();
+    if (this.#calls.size === 0) this.#destroyAll();
+    else {
+      for (const call of this.#calls) call.stop();
+      setTimeout(() => this.#destroyAll(), LAST_WORD_MS);
+    }
     return closed;
   }
 
@@ -130,6 +135,14 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
 
   release(bytes: number): void {
     this.#bufferedBytes -= bytes;
+  }
+
+  holdAnswer(stream: ServerHttp2Stream, bytes: number): void {
+    const { nereidConnection } = stream as ConnectedStream;
+    if (nereidConnection.isEvicted) return;
+    nereidConnection.answerBytes += bytes;
+    this.#answerBytes += bytes;
+    if (bytes > 0 && this.#answerBytes > this.#maxAnswerBytes) this.#evictStalled();
   }
 
   callClosed(call: GrpcCall): void {
@@ -155,6 +168,10 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     return this.#closed;
   }
 
+  #destroyAll(): void {
+    for (const connection of this.#connections.values()) connection.destroy();
+  }
+
   #trackHandshakes(server: Http2Server | Http2SecureServer): void {
     server.on('connection', (socket: Socket) => {
       const address = addressOf(socket);
@@ -165,13 +182,12 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
   }
 
   #onSession(session: ServerHttp2Session): void {
-    const connection = new GrpcConnection(session, {
-      handshakeTimeoutMs: this.#limits.handshakeTimeoutMs,
-      keepaliveTimeMs: this.#options.keepaliveTimeMs,
-      keepaliveTimeoutMs: this.#options.keepaliveTimeoutMs,
-      maxConnectionAgeMs: this.#options.maxConnectionAgeMs,
-      maxConnectionAgeGraceMs: this.#options.maxConnectionAgeGraceMs,
-    });
+    const { keepaliveTimeMs, keepaliveTimeoutMs, maxConnectionAgeMs, maxConnectionAgeGraceMs } = this.#options;
+    const { handshakeTimeoutMs } = this.#limits;
+    // Bytes of a paused call wait in its window, which no count sees: each further connection gets a smaller one.
+    const window = this.#maxBufferedBytes / (this.#connections.size + 1);
+    const times = { handshakeTimeoutMs, keepaliveTimeMs, keepaliveTimeoutMs, maxConnectionAgeMs, maxConnectionAgeGraceMs };
+    const connection = new GrpcConnection(session, times, this.#open, window);
     this.#connections.set(session, connection);
     session.once('close', () => this.#connections.delete(session));
     if (this.#closed !== null) connection.retire();
@@ -179,33 +195,30 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
     const connection = this.#connections.get(stream.session as ServerHttp2Session);
-    if (connection !== undefined) connection.calls += 1;
     // An error of a stream is the client's or the connection's, and its 'close' follows.
     stream.on('error', ignore);
     if (stream.destroyed || stream.closed) return;
-    const openStreams = this.#calls.size + this.#refusedStreams;
-    if (openStreams >= 2 * this.#limits.maxCalls) {
-      // Refusals pile up, which only happens to clients that do not read them.
-      connection?.destroy();
-      return;
-    }
+    if (connection === undefined || connection.isEvicted) return;
+    if (this.#open.count >= this.#limits.maxCalls && this.#evictLargest() === connection) return;
+    connection.streamOpened();
+    (stream as ConnectedStream).nereidConnection = connection;
+    stream.on('close', onStreamClose);
     const status = httpRefusal(headers);
     if (status !== 0) {
-      this.#countRefused(stream);
       refuseHttp(stream, status);
       return;
     }
     const path = headers[':path'] ?? '';
     const method = this.#methods.get(path);
     if (method === undefined) {
-      this.#refuse(stream, refusals.unknownMethod(path, this.#methods.keys()));
+      refuse(stream, refusals.unknownMethod(path, this.#methods.keys()));
       return;
     }
     const timeout = headers['grpc-timeout'];
     const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : parseGrpcTimeout(String(timeout));
-    const refusal = openStreams >= this.#limits.maxCalls ? refusals.tooManyCalls() : this.#refusal(headers, rawHeaders, timeoutMs);
+    const refusal = this.#refusal(headers, rawHeaders, timeoutMs);
     if (refusal !== null) {
-      this.#refuse(stream, refusal);
+      refuse(stream, refusal);
       return;
     }
     if (method.kind === 'unary') {
@@ -220,19 +233,39 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     }
   }
 
-  #refuse(stream: ServerHttp2Stream, error: InferenceError): void {
-    this.#countRefused(stream);
-    refuse(stream, error);
+  /** The one with the most open streams makes room for all others. */
+  #evictLargest(): GrpcConnection | null {
+    let largest: GrpcConnection | null = null;
+    for (const connection of this.#connections.values()) {
+      if (!connection.isEvicted && (largest === null || connection.openStreams > largest.openStreams)) largest = connection;
+    }
+    if (largest !== null) this.#evict(largest);
+    return largest;
   }
 
-  #countRefused(stream: ServerHttp2Stream): void {
-    this.#refusedStreams++;
-    stream.once('close', this.#onRefusedClosed);
+  /** Ends connections whose clients take nothing, those that hold the most first, until the rest is within the bound; far over it, those whose clients do take something too. */
+  #evictStalled(): void {
+    const nowMs = performance.now();
+    const isFarOver = this.#answerBytes > 2 * this.#maxAnswerBytes + this.maxSendBytes;
+    if (nowMs < this.#nextLookMs && !isFarOver) return;
+    const { answerStallMs } = this.#limits;
+    this.#nextLookMs = nowMs + answerStallMs / 10;
+    const holders = [...this.#connections.values()].filter(
+      (connection) =>
+        !connection.isEvicted && connection.answerBytes > 0 && (nowMs - connection.stalledSince(nowMs) >= answerStallMs || isFarOver),
+    );
+    holders.sort((one, other) => other.answerBytes - one.answerBytes);
+    for (const connection of holders) {
+      if (this.#answerBytes <= this.#maxAnswerBytes) break;
+      this.#evict(connection);
+    }
   }
 
-  readonly #onRefusedClosed = (): void => {
-    this.#refusedStreams--;
-  };
+  /** What it holds is on its way out, and counts no more. */
+  #evict(connection: GrpcConnection): void {
+    this.#answerBytes -= connection.answerBytes;
+    connection.evict();
+  }
 
   #refusal(headers: IncomingHttpHeaders, rawHeaders: readonly string[], timeoutMs: number): InferenceError | null {
     const metadataBytes = countMetadataBytes(rawHeaders);
@@ -319,6 +352,10 @@ function refuseHttp(stream: ServerHttp2Stream, status: 405 | 415): void {
 function dropRest(stream: ServerHttp2Stream): void {
   stream.resume();
   if (!stream.endAfterHeaders) stream.close(constants.NGHTTP2_NO_ERROR);
+}
+
+function onStreamClose(this: ServerHttp2Stream): void {
+  (this as ConnectedStream).nereidConnection.streamClosed();
 }
 
 function ignore(): void {}

@@ -1,10 +1,11 @@
 /** @hotpath a unary call, from its one message to its one answer (measured by grpc-transport.bench.ts) */
 
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import { compressBody } from '../content-encoding.ts';
 import type { UnaryCall, UnaryMethod } from '../rpc-call.ts';
 import { GrpcCall, type GrpcCallHost } from './grpc-call.ts';
+import { MIN_POOLED_BYTES } from './message-pool.ts';
 import * as refusals from './rpc-refusals.ts';
 
 const NO_MESSAGE: Uint8Array = new Uint8Array(0);
@@ -12,12 +13,43 @@ const NO_MESSAGE: Uint8Array = new Uint8Array(0);
 export class GrpcUnaryCall extends GrpcCall implements UnaryCall {
   message: Uint8Array = NO_MESSAGE;
   readonly #method: UnaryMethod;
+  /** A message was handed to the stream. */
+  isAnswered = false;
   #hasMessage = false;
   #isAnswering = false;
+  /** Of the pool: the request's memory, and the answer's. */
+  #requestMemory: Buffer | null = null;
+  #answerMemory: Buffer | null = null;
 
   constructor(method: UnaryMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
     super(stream, headers, host, timeoutMs);
     this.#method = method;
+  }
+
+  allocate(bytes: number): Buffer {
+    if (bytes < MIN_POOLED_BYTES) return Buffer.allocUnsafe(bytes);
+    this.#answerMemory = this.host.pool.take(bytes);
+    return this.#answerMemory;
+  }
+
+  override assemble(parts: readonly Buffer[], bytes: number): Buffer {
+    if (bytes < MIN_POOLED_BYTES || this.#requestMemory !== null) return super.assemble(parts, bytes);
+    const memory = this.host.pool.take(bytes);
+    this.#requestMemory = memory;
+    let at = 0;
+    for (const part of parts) at += part.copy(memory, at);
+    return memory.subarray(0, bytes);
+  }
+
+  override close(): void {
+    // Only here is it sure that nobody looks at them any more: the request was answered, the answer has left.
+    const isInOrder = this.isAnswered && this.stream.writableFinished && this.stream.rstCode === constants.NGHTTP2_NO_ERROR;
+    const { pool } = this.host;
+    if (isInOrder && this.#requestMemory !== null) pool.give(this.#requestMemory);
+    if (isInOrder && this.#answerMemory !== null) pool.give(this.#answerMemory);
+    this.#requestMemory = null;
+    this.#answerMemory = null;
+    super.close();
   }
 
   respond(message: Uint8Array, compress?: boolean): void {
@@ -26,6 +58,7 @@ export class GrpcUnaryCall extends GrpcCall implements UnaryCall {
       this.refuse(refusals.responseTooLarge(message.length, this.host.maxSendBytes));
       return;
     }
+    this.holdAnswer(message.length);
     const coding = compress === true ? this.responseCoding() : null;
     if (coding === null) this.#answer(message, null);
     else this.#answerCompressed(message, coding);
@@ -58,6 +91,7 @@ export class GrpcUnaryCall extends GrpcCall implements UnaryCall {
 
   #answer(message: Uint8Array, coding: 'gzip' | 'deflate' | null): void {
     this.settle();
+    this.isAnswered = true;
     if (this.stream.destroyed || this.stream.closed) return;
     this.sendHeaders(coding);
     this.writeMessage(message, coding !== null, true);

@@ -15,6 +15,10 @@ class Sink implements MessageSink {
     return this.reservedBytes <= this.room;
   }
 
+  assemble(parts: readonly Buffer[], bytes: number): Buffer {
+    return Buffer.concat(parts, bytes);
+  }
+
   onMessage(message: Buffer, isCompressed: boolean): void {
     this.messages.push([message.toString('latin1'), isCompressed]);
     this.onTaken();

@@ -10,6 +10,8 @@ const EMPTY: Buffer = Buffer.alloc(0);
 export interface MessageSink {
   /** Memory for so many more bytes of a message. False: there is none; the sink has ended the call. */
   reserve(bytes: number): boolean;
+  /** The parts of a message as one, `bytes` long. */
+  assemble(parts: readonly Buffer[], bytes: number): Buffer;
   onMessage(message: Buffer, isCompressed: boolean): void;
   /** Nothing is read after it. */
   onBadFraming(error: InferenceError): void;
@@ -116,7 +118,7 @@ export class MessageReader {
     if (this.#grown === null) {
       this.#parts ??= [];
       this.#parts.push(piece);
-      if (this.#at === this.#length) this.#deliver(Buffer.concat(this.#parts, this.#length));
+      if (this.#at === this.#length) this.#deliver(this.#sink.assemble(this.#parts, this.#length));
       else if (this.#parts.length === MAX_PARTS) {
         this.#grown = this.#grow(this.#parts, this.#at);
         this.#parts = null;

@@ -88,6 +88,15 @@ export class RawHttp2Connection {
     while (!this.received(type)) await new Promise<void>((resolve) => (this.#onData = resolve));
   }
 
+  /** Takes nothing more off the socket, until `resume`. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   destroy(): void {
     this.#socket.destroy();
   }

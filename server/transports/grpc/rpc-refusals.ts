@@ -63,8 +63,8 @@ export function noRoom(): InferenceError {
   });
 }
 
-export function tooManyCalls(): InferenceError {
-  return new InferenceError('UNAVAILABLE', 'the server has as many calls open as it may; try again soon', { retryAfterSeconds: 1 });
+export function shuttingDown(): InferenceError {
+  return new InferenceError('UNAVAILABLE', 'the server is shutting down, and the call took longer than it waits');
 }
 
 export function requestStalled(stallMs: number): InferenceError {
