@@ -2,7 +2,8 @@
  * `npm run bench:transports`: the same inferences over REST, gRPC and WebSocket, beside an empty grpc-js handler, all in one rotation. One closed loop drives
  * them all (closed-loop.ts); what counts is the median over the rounds of the ratios.
  *
- * BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY as in bench:smoke; BENCH_GENERATOR=h2load drives the gRPC rows at c=32 by h2load where it is installed.
+ * BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY as in bench:smoke; BENCH_GENERATOR=h2load drives REST and unary gRPC by h2load
+ * where it is installed: WebSocket and streams are beyond it.
  */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,8 +15,8 @@ import { addSub, identity } from '../models/test-models.ts';
 import { ByteLane, httpAnswer, webSocketFrame } from './byte-lane.ts';
 import { type BenchServer, cpuSeconds, freePort, startServer } from './child.ts';
 import { type Lane, runClosedLoop } from './closed-loop.ts';
-import { GrpcConnection } from './grpc-lane.ts';
-import { runH2load } from './h2load.ts';
+import { frame, GrpcConnection } from './grpc-lane.ts';
+import { type H2loadRequest, runH2load } from './h2load.ts';
 import { median, postRequest, quantile } from './http-client.ts';
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 5);
@@ -82,10 +83,19 @@ function binaryParts({ inputs }: BenchModel, more: object): { header: Buffer; te
   return { header, tensors: Buffer.concat(inputs.map(({ data }) => data)) };
 }
 
-function restRequest(model: BenchModel): Buffer {
+interface RestRequest {
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+function restRequest(model: BenchModel): RestRequest {
   const { header, tensors } = binaryParts(model, {});
-  const headers = { 'content-type': 'application/octet-stream', 'inference-header-content-length': String(header.length) };
-  return postRequest(`/v2/models/${model.name}/infer`, headers, Buffer.concat([header, tensors]));
+  return {
+    path: `/v2/models/${model.name}/infer`,
+    headers: { 'content-type': 'application/octet-stream', 'inference-header-content-length': String(header.length) },
+    body: Buffer.concat([header, tensors]),
+  };
 }
 
 function webSocketRequest(model: BenchModel): Buffer {
@@ -121,8 +131,20 @@ async function byteLanes(count: number, open: () => Promise<ByteLane>): Promise<
   return { lanes, close };
 }
 
-const rest = (server: BenchServer, model: BenchModel, count: number): Promise<Slice> =>
-  drive(server, () => byteLanes(count, () => ByteLane.open(server.port, restRequest(model), httpAnswer)));
+async function rest(server: BenchServer, model: BenchModel, count: number): Promise<Slice> {
+  const { path, headers, body } = restRequest(model);
+  if (hasH2load) return byH2load(server, { url: `http://127.0.0.1:${server.port}${path}`, headers, body, isHttp1: true }, count, count);
+  return drive(server, () => byteLanes(count, () => ByteLane.open(server.port, postRequest(path, headers, body), httpAnswer)));
+}
+
+/** h2load warms up for a second of its own, which counts as processor time here. */
+async function byH2load(server: BenchServer, request: H2loadRequest, connections: number, inFlight: number): Promise<Slice> {
+  const whole = Math.max(1, Math.round(seconds));
+  const cpuBefore = cpuSeconds(server.pid);
+  const { perSecond, latenciesUs } = await runH2load(request, connections, inFlight, whole);
+  const cpuUsPerRequest = ((cpuSeconds(server.pid) - cpuBefore) * 1e6) / (perSecond * (whole + 1));
+  return { perSecond, p50Us: median(latenciesUs), p99Us: quantile(latenciesUs, 0.99), cpuUsPerRequest };
+}
 
 const webSocket = (server: BenchServer, model: BenchModel, count: number): Promise<Slice> =>
   drive(server, () => byteLanes(count, () => ByteLane.openWebSocket(server.port, '/v2/ws', webSocketRequest(model))));
@@ -130,11 +152,10 @@ const webSocket = (server: BenchServer, model: BenchModel, count: number): Promi
 /** `count` calls in flight over `connections`. */
 async function unary(server: BenchServer, port: number, model: BenchModel, count: number, connections = 1): Promise<Slice> {
   const message = grpcMessage(model);
-  if (hasH2load && count > 1) {
-    const cpuBefore = cpuSeconds(server.pid);
-    const perSecond = await runH2load(port, MODEL_INFER, message, connections, count, Math.max(1, Math.round(seconds)));
-    const calls = perSecond * (Math.max(1, Math.round(seconds)) + 1);
-    return { perSecond, p50Us: Number.NaN, p99Us: Number.NaN, cpuUsPerRequest: ((cpuSeconds(server.pid) - cpuBefore) * 1e6) / calls };
+  if (hasH2load) {
+    const headers = { 'content-type': 'application/grpc', te: 'trailers' };
+    const request = { url: `http://127.0.0.1:${port}${MODEL_INFER}`, headers, body: frame(message), isHttp1: false };
+    return byH2load(server, request, connections, count);
   }
   return drive(server, async () => {
     const open = await Promise.all(Array.from({ length: connections }, () => GrpcConnection.open(port)));
@@ -214,6 +235,13 @@ const all: Readonly<Record<string, () => Promise<Slice>>> = {
   'image WebSocket binary, c=1': () => webSocket(server, image, 1),
   'image, empty grpc-js handler, c=1': () => unary(emptyImage, emptyImage.port, image, 1),
 };
+// One right answer of each, which h2load does not look for.
+for (const model of [simple, image]) {
+  const connection = await GrpcConnection.open(grpcPort);
+  await runClosedLoop([connection.unaryLane(MODEL_INFER, grpcMessage(model))], 1);
+  connection.close();
+}
+
 const contenders = Object.entries(all).filter(([name]) => only.test(name));
 const slices = new Map<string, Slice[]>(contenders.map(([name]) => [name, []]));
 try {
@@ -233,7 +261,7 @@ try {
 
 const number = (value: number, digits = 0): string => (Number.isNaN(value) ? '-' : value.toFixed(digits)).padStart(9);
 console.log(
-  `\n${cpus().length} cores, Node ${process.version}, gRPC load by ${hasH2load ? 'h2load' : 'a client of our own'}; ${rounds} rounds of ${seconds} s, medians\n`,
+  `\n${cpus().length} cores, Node ${process.version}, load by ${hasH2load ? 'h2load' : 'clients of our own'}; ${rounds} rounds of ${seconds} s, medians\n`,
 );
 console.log(`${''.padEnd(36)}    req/s    p50 us    p99 us  cpu us/req`);
 for (const [name, rows] of slices) {

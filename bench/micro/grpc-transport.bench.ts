@@ -10,6 +10,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { startGrpcTransport } from '../../server/transports/grpc/grpc-transport.ts';
+import { LOCAL_OPTIONS } from '../../server/transports/grpc/local-options.case.ts';
 
 const PATH = '/bench.Echo/Echo';
 const WINDOW_BYTES = 8 * 1024 * 1024;
@@ -49,20 +50,10 @@ const servers: Readonly<Record<string, () => Promise<number>>> = {
   transport: async () =>
     (
       await startGrpcTransport({
-        host: '127.0.0.1',
-        port: 0,
+        ...LOCAL_OPTIONS,
         methods: [{ kind: 'unary', path: PATH, handle: (call) => call.respond(call.message) }],
         maxReceiveBytes: MAX_MESSAGE_BYTES,
         maxSendBytes: MAX_MESSAGE_BYTES,
-        maxMetadataBytes: 8192,
-        maxConnections: 100,
-        maxConcurrentCalls: 1000,
-        compression: 'none',
-        keepaliveTimeMs: Number.POSITIVE_INFINITY,
-        keepaliveTimeoutMs: 20_000,
-        maxConnectionAgeMs: Number.POSITIVE_INFINITY,
-        maxConnectionAgeGraceMs: Number.POSITIVE_INFINITY,
-        tls: null,
         onError: (error) => console.error(error),
       })
     ).port,

@@ -4,6 +4,7 @@ import type { InferenceError } from '../../proto/inference-error.ts';
 import { type DecoupledChannel, type DecoupledExecution, type DecoupledRun, MAX_REQUESTS_PER_INSTANCE } from './decoupled-execution.ts';
 import type { DecoupledLink } from './decoupled-link.ts';
 import type { ModelTensors } from './model-tensors.ts';
+import { ProcessChannel } from './process-channel.ts';
 
 /** A request in a process host. */
 export class ProcessDecoupledRun implements DecoupledRun {
@@ -36,19 +37,9 @@ export class ProcessDecoupledRun implements DecoupledRun {
   }
 }
 
-export class ProcessDecoupledChannel implements DecoupledChannel {
-  readonly tensors: ModelTensors;
-  /** The instance's number in its host. */
-  readonly instance: number;
+export class ProcessDecoupledChannel extends ProcessChannel implements DecoupledChannel {
   readonly #link: DecoupledLink;
   readonly #maxRequests: number;
-  readonly #onCapacity: () => void;
-  readonly #dispose: (instance: number) => Promise<void>;
-  #inflightCount = 0;
-  #isAlive = true;
-  #isReleased = false;
-  #onDrained: (() => void) | null = null;
-  isToBeTold = false;
 
   /** `maxRequests`: what the backend takes at once; 0: it does not say. */
   constructor(
@@ -59,28 +50,17 @@ export class ProcessDecoupledChannel implements DecoupledChannel {
     onCapacity: () => void,
     dispose: (instance: number) => Promise<void>,
   ) {
+    super(tensors, instance, onCapacity, dispose);
     this.#link = link;
-    this.tensors = tensors;
-    this.instance = instance;
     this.#maxRequests = boundedRequests(maxRequests);
-    this.#onCapacity = onCapacity;
-    this.#dispose = dispose;
   }
 
   get hasCapacity(): boolean {
-    return this.#inflightCount < this.#maxRequests && this.#isAlive && !this.#isReleased;
+    return this.inflightCount < this.#maxRequests && this.takesWork;
   }
 
   get isFree(): boolean {
     return this.hasCapacity;
-  }
-
-  get inflightCount(): number {
-    return this.#inflightCount;
-  }
-
-  get isAlive(): boolean {
-    return this.#isAlive;
   }
 
   /** Its host waits in its event loop, which only a frame wakes. */
@@ -92,14 +72,9 @@ export class ProcessDecoupledChannel implements DecoupledChannel {
     return error === null ? this.#link.start(this, execution) : this.failSoon(execution, error);
   }
 
-  /** The link: a request is on its way. */
-  started(): void {
-    this.#inflightCount++;
-  }
-
   /** Fails a request that never reached the host, outside `start`. */
   failSoon(execution: DecoupledExecution, error: InferenceError): DecoupledRun {
-    this.#inflightCount++;
+    this.submitted();
     let isCancelled = false;
     setImmediate(() => {
       this.settled();
@@ -112,36 +87,6 @@ export class ProcessDecoupledChannel implements DecoupledChannel {
       },
       resume: () => {},
     };
-  }
-
-  /** The link: a request left the host. */
-  settled(): void {
-    this.#inflightCount--;
-    if (this.#inflightCount === 0) this.#onDrained?.();
-  }
-
-  tellCapacity(): void {
-    this.isToBeTold = false;
-    this.#onCapacity();
-  }
-
-  /** The host: it has ended. */
-  hostEnded(): void {
-    this.#isAlive = false;
-    this.#onDrained?.();
-  }
-
-  async release(): Promise<void> {
-    if (this.#isReleased) return;
-    this.#isReleased = true;
-    if (this.#inflightCount > 0 && this.#isAlive) {
-      await new Promise<void>((resolve) => {
-        this.#onDrained = resolve;
-      });
-    }
-    if (!this.#isAlive) return;
-    this.#isAlive = false;
-    await this.#dispose(this.instance);
   }
 }
 

@@ -118,7 +118,7 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     const run = new ProcessDecoupledRun(this, channel, execution, sequence, payloadBytes);
     this.#runs.set(sequence, run);
     this.#usedBytes += payloadBytes;
-    channel.started();
+    channel.submitted();
     this.#owner.sendFrame([frameHeader(FRAME_KIND.start, payloadBytes), payload]);
     this.#owner.onBusy();
     return run;

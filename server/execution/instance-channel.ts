@@ -4,6 +4,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { ExecutionBatch, InstanceChannel } from './execution-host.ts';
 import type { BatchLink } from './host-link.ts';
 import type { ModelTensors } from './model-tensors.ts';
+import { ProcessChannel } from './process-channel.ts';
 
 /** One batch runs and one waits. */
 const MIN_INFLIGHT = 2;
@@ -11,19 +12,8 @@ const MIN_INFLIGHT = 2;
 const SOON_NS = 200_000;
 const MAX_INFLIGHT = 16;
 
-export class ProcessInstanceChannel implements InstanceChannel {
-  readonly tensors: ModelTensors;
-  /** The instance's number in its host. */
-  readonly instance: number;
+export class ProcessInstanceChannel extends ProcessChannel implements InstanceChannel {
   readonly #link: BatchLink;
-  readonly #onCapacity: () => void;
-  readonly #dispose: (instance: number) => Promise<void>;
-  #inflightCount = 0;
-  #isAlive = true;
-  #isReleased = false;
-  #onDrained: (() => void) | null = null;
-  /** Already in a list of channels to be told of capacity. */
-  isToBeTold = false;
 
   constructor(
     link: BatchLink,
@@ -32,32 +22,21 @@ export class ProcessInstanceChannel implements InstanceChannel {
     onCapacity: () => void,
     dispose: (instance: number) => Promise<void>,
   ) {
+    super(tensors, instance, onCapacity, dispose);
     this.#link = link;
-    this.tensors = tensors;
-    this.instance = instance;
-    this.#onCapacity = onCapacity;
-    this.#dispose = dispose;
   }
 
   get hasCapacity(): boolean {
-    return (this.#inflightCount < MIN_INFLIGHT && this.#isAlive && !this.#isReleased) || this.isFree;
+    return (this.inflightCount < MIN_INFLIGHT && this.takesWork) || this.isFree;
   }
 
   get isFree(): boolean {
-    const count = this.#inflightCount;
-    return (count === 0 || (count < MAX_INFLIGHT && count * this.tensors.lastRunNs < SOON_NS)) && this.#isAlive && !this.#isReleased;
-  }
-
-  get inflightCount(): number {
-    return this.#inflightCount;
-  }
-
-  get isAlive(): boolean {
-    return this.#isAlive;
+    const count = this.inflightCount;
+    return (count === 0 || (count < MAX_INFLIGHT && count * this.tensors.lastRunNs < SOON_NS)) && this.takesWork;
   }
 
   expect(): void {
-    if (this.#isAlive) this.#link.expect();
+    if (this.isAlive) this.#link.expect();
   }
 
   execute(batch: ExecutionBatch): boolean {
@@ -70,50 +49,14 @@ export class ProcessInstanceChannel implements InstanceChannel {
     return this.#link.submit(this, batch);
   }
 
-  /** The link: a batch of this channel is on its way. */
-  submitted(): void {
-    this.#inflightCount++;
-  }
-
   /** Fails a batch that never reached the host, outside `execute`. */
   failSoon(batch: ExecutionBatch, error: InferenceError): void {
-    this.#inflightCount++;
+    this.submitted();
     setImmediate(() => {
       this.settled();
       batch.fail(error, true);
       this.tellCapacity();
     });
-  }
-
-  /** The link: a batch of this channel left the host. */
-  settled(): void {
-    this.#inflightCount--;
-    if (this.#inflightCount === 0) this.#onDrained?.();
-  }
-
-  /** The link: `hasCapacity` may have changed. */
-  tellCapacity(): void {
-    this.isToBeTold = false;
-    this.#onCapacity();
-  }
-
-  /** The host: it has ended. */
-  hostEnded(): void {
-    this.#isAlive = false;
-    this.#onDrained?.();
-  }
-
-  async release(): Promise<void> {
-    if (this.#isReleased) return;
-    this.#isReleased = true;
-    if (this.#inflightCount > 0 && this.#isAlive) {
-      await new Promise<void>((resolve) => {
-        this.#onDrained = resolve;
-      });
-    }
-    if (!this.#isAlive) return;
-    this.#isAlive = false;
-    await this.#dispose(this.instance);
   }
 }
 

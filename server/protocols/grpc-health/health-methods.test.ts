@@ -1,6 +1,7 @@
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startGrpcTransport } from '../../transports/grpc/grpc-transport.ts';
+import { LOCAL_OPTIONS } from '../../transports/grpc/local-options.case.ts';
 import type { RpcTransport } from '../../transports/rpc-call.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { grpcHealthMethods } from './health-methods.ts';
@@ -29,20 +30,8 @@ beforeEach(async () => {
     reportFault: () => {},
   };
   transport = await startGrpcTransport({
-    host: '127.0.0.1',
-    port: 0,
+    ...LOCAL_OPTIONS,
     methods: grpcHealthMethods(context as ProtocolContext),
-    maxReceiveBytes: 1024,
-    maxSendBytes: 1024,
-    maxMetadataBytes: 8192,
-    maxConnections: 10,
-    maxConcurrentCalls: 2000,
-    compression: 'none',
-    keepaliveTimeMs: Number.POSITIVE_INFINITY,
-    keepaliveTimeoutMs: 20_000,
-    maxConnectionAgeMs: Number.POSITIVE_INFINITY,
-    maxConnectionAgeGraceMs: Number.POSITIVE_INFINITY,
-    tls: null,
     onError: (error) => faults.push(error),
   });
   client = new Client(`localhost:${transport.port}`, credentials.createInsecure());

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { descriptor } from '../../../proto/gen/descriptor.ts';
 import type { ServerReflectionResponse } from '../../../proto/gen/reflection.ts';
 import { startGrpcTransport } from '../../transports/grpc/grpc-transport.ts';
+import { LOCAL_OPTIONS } from '../../transports/grpc/local-options.case.ts';
 import type { RpcMethod, RpcTransport } from '../../transports/rpc-call.ts';
 import { grpcReflectionMethods } from './reflection-methods.ts';
 
@@ -32,20 +33,8 @@ const faults: unknown[] = [];
 
 beforeAll(async () => {
   transport = await startGrpcTransport({
-    host: '127.0.0.1',
-    port: 0,
+    ...LOCAL_OPTIONS,
     methods: [...methods, ...grpcReflectionMethods(methods)],
-    maxReceiveBytes: 1024 * 1024,
-    maxSendBytes: 1024 * 1024,
-    maxMetadataBytes: 8192,
-    maxConnections: 10,
-    maxConcurrentCalls: 100,
-    compression: 'none',
-    keepaliveTimeMs: Number.POSITIVE_INFINITY,
-    keepaliveTimeoutMs: 20_000,
-    maxConnectionAgeMs: Number.POSITIVE_INFINITY,
-    maxConnectionAgeGraceMs: Number.POSITIVE_INFINITY,
-    tls: null,
     onError: (error) => faults.push(error),
   });
 });

@@ -19,6 +19,7 @@ import { ModelRepository } from '../../repository/model-repository.ts';
 import { emptyModelConfig } from '../../repository/parse-model-config.ts';
 import type { Scheduler } from '../../scheduling/scheduler.ts';
 import { startGrpcTransport } from '../../transports/grpc/grpc-transport.ts';
+import { LOCAL_OPTIONS } from '../../transports/grpc/local-options.case.ts';
 import type { RpcTransport } from '../../transports/rpc-call.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { messageType } from './control-messages.ts';
@@ -206,20 +207,8 @@ export class ServedModels {
       },
     };
     const transport = await startGrpcTransport({
-      host: '127.0.0.1',
-      port: 0,
+      ...LOCAL_OPTIONS,
       methods: oipGrpcMethods(context),
-      maxReceiveBytes: 64 * 1024 * 1024,
-      maxSendBytes: 2 ** 31 - 1,
-      maxMetadataBytes: 16 * 1024,
-      maxConnections: 100,
-      maxConcurrentCalls: 1000,
-      compression: 'none',
-      keepaliveTimeMs: Number.POSITIVE_INFINITY,
-      keepaliveTimeoutMs: 20_000,
-      maxConnectionAgeMs: Number.POSITIVE_INFINITY,
-      maxConnectionAgeGraceMs: 1000,
-      tls: null,
       onError: onFault,
     });
     const served = new ServedModels(context, transport, files.remove);

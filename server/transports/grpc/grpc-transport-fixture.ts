@@ -7,6 +7,7 @@ import { InferenceError, type StatusCode } from '../../../proto/inference-error.
 import type { RpcMethod, RpcTransport, RpcTransportOptions, StreamCall, UnaryCall } from '../rpc-call.ts';
 import { startGrpcTransportWithin } from './grpc-transport.ts';
 import type { GrpcTransportLimits } from './grpc-transport-limits.ts';
+import { LOCAL_OPTIONS } from './local-options.case.ts';
 
 export function fixtureFile(name: string): string {
   return fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
@@ -43,20 +44,11 @@ export class GrpcTransportFixture {
   async serve(changes: Partial<RpcTransportOptions> = {}, limits: Partial<GrpcTransportLimits> = {}): Promise<RpcTransport> {
     const transport = await startGrpcTransportWithin(
       {
-        host: '127.0.0.1',
-        port: 0,
+        ...LOCAL_OPTIONS,
         methods: this.#methods(),
         maxReceiveBytes: 4 * 1024 * 1024,
         maxSendBytes: 4 * 1024 * 1024,
-        maxMetadataBytes: 8 * 1024,
-        maxConnections: 100,
         maxConcurrentCalls: 1000,
-        compression: 'none',
-        keepaliveTimeMs: Number.POSITIVE_INFINITY,
-        keepaliveTimeoutMs: 20_000,
-        maxConnectionAgeMs: Number.POSITIVE_INFINITY,
-        maxConnectionAgeGraceMs: Number.POSITIVE_INFINITY,
-        tls: null,
         onError: (error) => this.errors.push(error),
         ...changes,
       },
