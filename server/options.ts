@@ -25,7 +25,8 @@ export interface BackendSetting {
 export interface ServerOptions {
   readonly modelRepository: readonly string[];
   readonly modelFile: string | null;
-  readonly modelControlMode: 'none' | 'poll' | 'explicit';
+  readonly modelControlMode: 'none' | 'explicit';
+  readonly loadModel: readonly string[];
   readonly exitOnError: boolean;
   readonly strictReadiness: boolean;
   readonly disableAutoCompleteConfig: boolean;
@@ -129,6 +130,14 @@ const port: OptionKind<number> = integerKind('PORT', 0, 65_535);
 const MAX_MS = 2 ** 31 - 1;
 const milliseconds: OptionKind<number> = integerKind('MS', 1, MAX_MS);
 
+const controlModeKind: OptionKind<'none' | 'explicit'> = {
+  ...choiceKind('none', 'explicit'),
+  parse: (texts) => {
+    if (texts.at(-1)?.toLowerCase() === 'poll') throw new Error('poll is not supported yet; use explicit, or none');
+    return choiceKind('none', 'explicit').parse(texts);
+  },
+};
+
 /** The one declaration of each option, in the order of the help. */
 export const serverOptions: { readonly [Name in keyof ServerOptions]: OptionDeclaration<ServerOptions[Name]> } = {
   modelRepository: {
@@ -149,9 +158,16 @@ export const serverOptions: { readonly [Name in keyof ServerOptions]: OptionDecl
   modelControlMode: {
     flag: 'model-control-mode',
     group: 'Models',
-    kind: choiceKind('none', 'poll', 'explicit'),
+    kind: controlModeKind,
     default: 'none',
-    doc: 'none: the models found at start are served until the end. poll and explicit are not supported yet.',
+    doc: 'none: the models found at start are served until the end. explicit: those of --load-model at start, and then what clients load and unload. poll is not supported yet.',
+  },
+  loadModel: {
+    flag: 'load-model',
+    group: 'Models',
+    kind: listKind<readonly string[]>('MODEL', (texts) => texts.map((text) => textKind('MODEL').parse([text]))),
+    default: [],
+    doc: 'Model to load at start, with --model-control-mode explicit; * for all. May be given several times.',
   },
   exitOnError: {
     flag: 'exit-on-error',

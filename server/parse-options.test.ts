@@ -41,7 +41,8 @@ const samples: {
 } = {
   modelRepository: { text: repository, value: [repository], bad: '' },
   modelFile: { text: model, value: model, bad: '' },
-  modelControlMode: { text: 'none', value: 'none', bad: 'nonne' },
+  modelControlMode: { text: 'explicit', value: 'explicit', bad: 'nonne' },
+  loadModel: { text: 'simple', value: ['simple'], bad: '', with: ['--model-control-mode=explicit'] },
   exitOnError: { text: 'on', value: true, bad: 'yes' },
   strictReadiness: { text: 'FALSE', value: false, bad: '2' },
   disableAutoCompleteConfig: { text: 'true', value: true, bad: 'x' },
@@ -230,10 +231,9 @@ describe('what is refused', () => {
     [['--grpc-tls-cert=a', '--grpc-tls-key=b', '--grpc-use-ssl-mutual'], '--grpc-use-ssl-mutual needs --grpc-tls-ca'],
     [['--http-allow-origin=http://a/b'], /^--http-allow-origin: expected an origin such as/],
     [['--grpc-port=8002'], '--grpc-port and --metrics-port are both 8002: each needs a port of its own'],
-    [
-      ['--model-control-mode=explicit'],
-      '--model-control-mode explicit is not supported yet; the models found at start are served until the end',
-    ],
+    [['--model-control-mode=poll'], '--model-control-mode: poll is not supported yet; use explicit, or none'],
+    [['--load-model=simple'], /^--load-model needs --model-control-mode explicit/],
+    [['--model-control-mode=explicit', '--load-model=*', '--load-model=simple'], /^--load-model \* means all models/],
     [['--http-tls-cert=a'], '--http-tls-cert needs --http-tls-key'],
     [['--http-tls-key=a'], '--http-tls-key needs --http-tls-cert'],
     [['--metrics-port=8000'], '--http-port and --metrics-port are both 8000: each needs a port of its own'],

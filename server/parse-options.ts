@@ -205,10 +205,11 @@ function batchSizeFromBackendConfig({ backendConfig, defaultMaxBatchSize }: Serv
 
 function checkTogether(options: ServerOptions, warnings: string[]): void {
   checkModels(options);
-  if (options.modelControlMode !== 'none') {
-    throw new UsageError(
-      `--model-control-mode ${options.modelControlMode} is not supported yet; the models found at start are served until the end`,
-    );
+  if (options.loadModel.length > 0 && options.modelControlMode !== 'explicit') {
+    throw new UsageError('--load-model needs --model-control-mode explicit; otherwise every model of the repository is loaded');
+  }
+  if (options.loadModel.length > 1 && options.loadModel.includes('*')) {
+    throw new UsageError('--load-model * means all models: give it alone');
   }
   if (!options.allowHttp && !options.allowGrpc)
     throw new UsageError('--allow-http false and --allow-grpc false leave no way to call the models');

@@ -69,6 +69,8 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
   const repository = new ModelRepository({
     directories: options.modelRepository,
     modelFile: options.modelFile,
+    controlMode: options.modelControlMode,
+    loadModels: options.loadModel,
     loader,
     warn: (model, message) => log.warn({ model }, message),
     unusable: (model, reason) => log.error({ model, reason }, 'model is UNAVAILABLE'),

@@ -30,6 +30,8 @@ const reportFault = (error: unknown): never => {
 const repository = new ModelRepository({
   directories: [],
   modelFile: 'add_sub.onnx',
+  controlMode: 'none',
+  loadModels: [],
   loader: { load: () => Promise.resolve(model) } as unknown as ModelLoader,
   warn: () => {},
   unusable: () => {},

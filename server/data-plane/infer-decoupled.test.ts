@@ -105,6 +105,8 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
     repository = new ModelRepository({
       directories: [exampleRepository],
       modelFile: null,
+      controlMode: 'none',
+      loadModels: [],
       loader,
       warn: () => {},
       unusable: () => {},

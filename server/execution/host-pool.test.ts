@@ -71,6 +71,21 @@ afterEach(async () => {
 afterAll(() => files.remove());
 
 describe('where models run', () => {
+  it('takes a model in while the last one of a process leaves it', async () => {
+    const pool = createPool();
+    let served = await Served.load(pool, 'first', identity('FP32'));
+    await expectAnswer(served);
+    for (let i = 0; i < 6; i++) {
+      const [next] = await Promise.all([Served.load(pool, `next${i}`, identity('FP32')), served.group.stop()]);
+      await expectAnswer(next);
+      // The other way round: it is leaving already.
+      const stopped = next.group.stop();
+      served = await Served.load(pool, `after${i}`, identity('FP32'));
+      await expectAnswer(served);
+      await stopped;
+    }
+  });
+
   it('puts models that are loaded before anything serves into one process', async () => {
     const pool = createPool();
     const first = await Served.load(pool, 'first', identity('FP32'));

@@ -213,7 +213,7 @@ export class HostPool {
   }
 
   #slotsFor(isDecoupled: boolean): HostSlot[] {
-    return [...this.#slots].filter((slot) => slot.isDecoupled === isDecoupled);
+    return [...this.#slots].filter((slot) => slot.isDecoupled === isDecoupled && !slot.isStopped);
   }
 
   #newSlot(set: Set<HostSlot>, isDecoupled: boolean): HostSlot {

@@ -56,6 +56,8 @@ export class HostSlot {
   /** What changes the slot happens one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #endTimes: number[] = [];
+  /** Placements under way or waiting for their turn: until they have ended the slot is not empty. */
+  #placing = 0;
   #isStopped = false;
   #cancelBackoff: (() => void) | null = null;
 
@@ -69,6 +71,11 @@ export class HostSlot {
   /** The host's process id; -1 while there is none. */
   get pid(): number {
     return this.#host?.isAlive === true ? this.#host.pid : -1;
+  }
+
+  /** It has stopped, or is about to: nothing can be placed here any more. */
+  get isStopped(): boolean {
+    return this.#isStopped;
   }
 
   /** Which models it is for. */
@@ -87,6 +94,7 @@ export class HostSlot {
    * {@link ProcessHost.load} does, the slot then being as it was (with a new process, if the load ended the old one).
    */
   place(placement: Placement, groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle> | null): Promise<void> {
+    this.#placing++;
     return this.#enqueue(async () => {
       try {
         if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
@@ -96,8 +104,10 @@ export class HostSlot {
         this.placements.add(placement);
         placement.group = groupFor(placement.loaded!.metadata);
         placement.group?.add(placement.channels);
+        this.#placing--;
       } catch (error) {
-        if (this.placements.size === 0) await this.#stopEmpty();
+        this.#placing--;
+        if (this.#isEmpty) await this.#stopEmpty();
         throw error;
       }
     });
@@ -115,7 +125,7 @@ export class HostSlot {
       const { loaded } = placement;
       placement.loaded = null;
       placement.channels = [];
-      if (this.placements.size === 0) await this.#stopEmpty();
+      if (this.#isEmpty) await this.#stopEmpty();
       else await loaded?.unload();
     });
   }
@@ -126,6 +136,10 @@ export class HostSlot {
     await this.#host?.stop();
     await this.#queue;
     await this.#host?.stop();
+  }
+
+  get #isEmpty(): boolean {
+    return this.placements.size === 0 && this.#placing === 0;
   }
 
   #enqueue<Result>(run: () => Promise<Result>): Promise<Result> {
@@ -201,7 +215,7 @@ export class HostSlot {
         if (!placement.isWanted && placement.group?.isStopped !== true) this.placements.delete(placement);
       }
       const wanted = [...this.placements].filter((placement) => placement.isWanted);
-      if (this.placements.size === 0) await this.#stopEmpty();
+      if (this.#isEmpty) await this.#stopEmpty();
       if (wanted.length === 0) return;
       try {
         const host = await this.#liveHost();

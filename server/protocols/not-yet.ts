@@ -18,6 +18,14 @@ export function notYet(missing: Missing): InferenceError {
   return new InferenceError('UNIMPLEMENTED', `${SENTENCES[missing]} not supported by this server yet`);
 }
 
+/** Of a load: another configuration, and other files than those on disk. */
+export function noLoadParameters(): InferenceError {
+  return new InferenceError(
+    'UNIMPLEMENTED',
+    "load parameters ('config' and 'file:...') are not supported by this server yet: what is on disk is loaded",
+  );
+}
+
 /** Loading and unloading over the network. */
 export function noModelControl(): InferenceError {
   return new InferenceError(

@@ -1,4 +1,4 @@
-import type { Stats } from 'node:fs';
+import type { Dirent, Stats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, extname, join, relative, sep } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
@@ -102,6 +102,47 @@ async function describeModelDirectory(repository: string, name: string): Promise
     labels: await readLabels(path, config),
     warnings: [...warnings, ...choice.warnings],
   };
+}
+
+/** Entries below a model's directory that are looked at; a model with more is taken to have changed. */
+const MAX_TREE_ENTRIES = 10_000;
+
+/** When anything below a model's directory, its files and directories, changed last; ms since 1970. Infinity: more than can be looked at. */
+export async function newestChangeMs(path: string): Promise<number> {
+  let newest = (await stat(path)).mtimeMs;
+  let seen = 0;
+  const open = [path];
+  for (let directory = open.pop(); directory !== undefined; directory = open.pop()) {
+    const entries: Dirent[] = await readdir(directory, { withFileTypes: true });
+    seen += entries.length;
+    if (seen > MAX_TREE_ENTRIES) return Number.POSITIVE_INFINITY;
+    for (const entry of entries) {
+      const below = join(directory, entry.name);
+      const found = await stat(below).catch(() => null);
+      if (found === null) continue;
+      newest = Math.max(newest, found.mtimeMs);
+      // A link to a directory is looked at, and not followed further: it may lead in a circle.
+      if (entry.isDirectory()) open.push(below);
+    }
+  }
+  return newest;
+}
+
+/** The repositories that have a directory of this name. */
+export async function findModelDirectory(repositories: readonly string[], name: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const repository of repositories) if (await isDirectory(join(repository, name))) found.push(repository);
+  return found;
+}
+
+/** A model's name is one name of a directory. Throws INVALID_ARGUMENT. */
+export function checkModelName(name: string): void {
+  if (name.trim() === '') throw invalidArgument('Model name cannot be empty');
+  if (name === '.' || name === '..' || /[/\\\0]/.test(name)) {
+    throw invalidArgument(
+      `model name '${name}' must not contain path traversal characters: it is the name of a directory in the repository`,
+    );
+  }
 }
 
 /** What a new user runs into: a model file beside the configuration, or nothing at all. */

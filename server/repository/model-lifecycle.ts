@@ -4,6 +4,9 @@ import type { Model } from './model.ts';
 /** States of a model version, as the repository index shows them (reference section 6.4). */
 export type ModelState = 'LOADING' | 'READY' | 'UNLOADING' | 'UNAVAILABLE';
 
+/** The reason of a version that was taken out of service on purpose. */
+export const UNLOADED = 'unloaded';
+
 /** A version that is, or was, or failed to be, in service. */
 export class ModelVersion {
   readonly modelName: string;
@@ -19,9 +22,22 @@ export class ModelVersion {
     this.version = version;
   }
 
+  /** Again, after it was unavailable. */
+  loading(): void {
+    this.state = 'LOADING';
+    this.reason = '';
+  }
+
   ready(model: Model): void {
     this.model = model;
     this.state = 'READY';
+    this.reason = '';
+  }
+
+  /** What was accepted is still finished. */
+  unloading(): void {
+    this.model = null;
+    this.state = 'UNLOADING';
     this.reason = '';
   }
 

@@ -36,6 +36,8 @@ function open(files: Record<string, string>): { repository: ModelRepository; loa
   const repository = new ModelRepository({
     directories: [directory.path],
     modelFile: null,
+    controlMode: 'none',
+    loadModels: [],
     loader,
     warn: () => {},
     unusable: () => {},

@@ -3,22 +3,36 @@ import { InferenceError } from '../../../proto/inference-error.ts';
 import { encodeModelConfig } from '../../repository/encode-model-config.ts';
 import type { UnaryMethod } from '../../transports/rpc-call.ts';
 import { describeModel, describeServer, describeStatistics } from '../describe-model.ts';
-import { noModelControl, noSharedMemoryRegion, notYet } from '../not-yet.ts';
+import { noLoadParameters, noModelControl, noSharedMemoryRegion, notYet } from '../not-yet.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { decodeControlRequest, encodeMessage, messageType } from './control-messages.ts';
 
 /** The answer, named as in the response message. */
-type Handler = (context: ProtocolContext, request: ControlNames) => object;
+type Handler = (context: ProtocolContext, request: ControlNames) => object | Promise<object>;
 
 /** The fields that the requests of this service share. */
 interface ControlNames {
   readonly name: string;
   readonly version: string;
   readonly ready: boolean;
+  readonly model_name: string;
+  /** Any were sent. */
+  readonly parameters: boolean;
 }
 
-const noControl: Handler = () => {
-  throw noModelControl();
+const NOTHING_SENT: ControlNames = { name: '', version: '', ready: false, model_name: '', parameters: false };
+
+const loadModel: Handler = async (context, { model_name: name, parameters }) => {
+  if (context.repository.controlMode !== 'explicit') throw noModelControl();
+  if (parameters) throw noLoadParameters();
+  await context.repository.load(name);
+  return {};
+};
+/** `unload_dependents` is about ensembles, of which there are none. */
+const unloadModel: Handler = async (context, { model_name: name }) => {
+  if (context.repository.controlMode !== 'explicit') throw noModelControl();
+  await context.repository.unload(name);
+  return {};
 };
 const noSharedMemory: Handler = () => {
   throw notYet('shared memory');
@@ -39,8 +53,8 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   ModelConfig: (context, { name, version }) => ({ config: encodeModelConfig(context.door.route(name, version).config) }),
   ModelStatistics: (context, { name, version }) => describeStatistics(context, name, version),
   RepositoryIndex: (context, { ready }) => ({ models: context.repository.index(ready) }),
-  RepositoryModelLoad: noControl,
-  RepositoryModelUnload: noControl,
+  RepositoryModelLoad: loadModel,
+  RepositoryModelUnload: unloadModel,
   SystemSharedMemoryStatus: noRegions,
   SystemSharedMemoryRegister: noSharedMemory,
   SystemSharedMemoryUnregister: noSharedMemory,
@@ -66,12 +80,17 @@ function controlMethod(service: string, rpc: string, handler: Handler, context: 
     kind: 'unary',
     path: `/${service}/${rpc}`,
     handle: (call) => {
-      try {
-        const request = { name: '', version: '', ready: false, ...decodeControlRequest(requestType, call.message) };
-        call.respond(encodeMessage(responseType, handler(context, request)));
-      } catch (error) {
+      const failed = (error: unknown): void => {
         context.reportFault(error);
         call.fail(InferenceError.from(error));
+      };
+      try {
+        const request = { ...NOTHING_SENT, ...decodeControlRequest(requestType, call.message) };
+        const answer = handler(context, request);
+        if (answer instanceof Promise) answer.then((later: object) => call.respond(encodeMessage(responseType, later)), failed);
+        else call.respond(encodeMessage(responseType, answer));
+      } catch (error) {
+        failed(error);
       }
     },
   };

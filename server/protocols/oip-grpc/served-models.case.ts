@@ -182,6 +182,8 @@ export class ServedModels {
     const repository = new ModelRepository({
       directories: [files.path],
       modelFile: null,
+      controlMode: 'none',
+      loadModels: [],
       loader: {
         load: (description: { readonly name: string }) => {
           if (description.name === 'broken') return Promise.reject(new InferenceError('INVALID_ARGUMENT', 'no model in there'));

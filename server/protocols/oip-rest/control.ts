@@ -4,7 +4,7 @@ import { encodeModelConfig } from '../../repository/encode-model-config.ts';
 import type { Model } from '../../repository/model.ts';
 import type { HttpExchange, HttpMethod, HttpRoute } from '../../transports/http-exchange.ts';
 import { describeModel, describeServer, describeStatistics } from '../describe-model.ts';
-import { type Missing, noModelControl, noSharedMemoryRegion, notYet } from '../not-yet.ts';
+import { type Missing, noLoadParameters, noModelControl, noSharedMemoryRegion, notYet } from '../not-yet.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { respondError } from './status.ts';
 
@@ -46,6 +46,10 @@ export function controlRoutes(context: ProtocolContext): HttpRoute[] {
     ),
     route('POST', '/v2/repository/index', repositoryIndex),
     route('POST', '/v2/repository/{repository}/index', repositoryIndex),
+    ...['/v2/repository', '/v2/repository/{repository}'].flatMap((prefix) => [
+      route('POST', `${prefix}/models/{model}/load`, loadModel),
+      route('POST', `${prefix}/models/{model}/unload`, unloadModel),
+    ]),
     ...refusals(route),
   ];
 }
@@ -57,13 +61,7 @@ function refusals(route: (method: HttpMethod, pattern: string, handler: Handler)
     () => {
       throw notYet(what);
     };
-  const noControl: Handler = () => {
-    throw noModelControl();
-  };
   const routes: HttpRoute[] = [];
-  for (const prefix of ['/v2/repository', '/v2/repository/{repository}']) {
-    routes.push(route('POST', `${prefix}/models/{model}/load`, noControl), route('POST', `${prefix}/models/{model}/unload`, noControl));
-  }
   for (const version of ['', '/versions/{version:digits}']) {
     for (const name of ['generate', 'generate_stream'] as const) {
       routes.push(route('POST', `/v2/models/{model}${version}/${name}`, refuse(name)));
@@ -97,6 +95,31 @@ function routed(exchange: HttpExchange, context: ProtocolContext): Model {
 function modelReady(exchange: HttpExchange, context: ProtocolContext): void {
   routed(exchange, context);
   respondEmpty(exchange, true);
+}
+
+function loadModel(exchange: HttpExchange, context: ProtocolContext): void {
+  if (context.repository.controlMode !== 'explicit') throw noModelControl();
+  const { parameters } = (exchange.body.length > 0 ? parseSmallJson(exchange.body) : {}) as { parameters?: unknown };
+  if (parameters !== undefined && (typeof parameters !== 'object' || parameters === null))
+    throw invalidArgument('parameters: expected an object');
+  if (parameters !== undefined && Object.keys(parameters).length > 0) throw noLoadParameters();
+  respondWhenDone(exchange, context, context.repository.load(exchange.params.at(-1)!));
+}
+
+/** `unload_dependents` is about ensembles, of which there are none. */
+function unloadModel(exchange: HttpExchange, context: ProtocolContext): void {
+  if (context.repository.controlMode !== 'explicit') throw noModelControl();
+  respondWhenDone(exchange, context, context.repository.unload(exchange.params.at(-1)!));
+}
+
+function respondWhenDone(exchange: HttpExchange, context: ProtocolContext, done: Promise<void>): void {
+  done.then(
+    () => respondEmpty(exchange, true),
+    (error: unknown) => {
+      context.reportFault(error);
+      respondError(exchange, InferenceError.from(error));
+    },
+  );
 }
 
 function repositoryIndex(exchange: HttpExchange, context: ProtocolContext): void {

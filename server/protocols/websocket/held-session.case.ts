@@ -224,6 +224,8 @@ async function repositoryOf(served: Model): Promise<ModelRepository> {
   const repository = new ModelRepository({
     directories: [],
     modelFile: `${served.name}.onnx`,
+    controlMode: 'none',
+    loadModels: [],
     loader: { load: () => Promise.resolve(served) } as unknown as ModelLoader,
     warn: () => {},
     unusable: () => {},
