@@ -18,22 +18,6 @@ export function notYet(missing: Missing): InferenceError {
   return new InferenceError('UNIMPLEMENTED', `${SENTENCES[missing]} not supported by this server yet`);
 }
 
-/** Of a load: another configuration, and other files than those on disk. */
-export function noLoadParameters(): InferenceError {
-  return new InferenceError(
-    'UNIMPLEMENTED',
-    "load parameters ('config' and 'file:...') are not supported by this server yet: what is on disk is loaded",
-  );
-}
-
-/** Loading and unloading over the network. */
-export function noModelControl(): InferenceError {
-  return new InferenceError(
-    'UNAVAILABLE',
-    "explicit model load / unload is not allowed: model control mode is 'none', the models on disk at start are served until the end",
-  );
-}
-
 /** That no region is there is true, so lists of them are empty and no name is one. */
 export function noSharedMemoryRegion(name: string): InferenceError {
   return new InferenceError('NOT_FOUND', `Unable to find shared memory region '${name}': none is registered`);

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
+import { noLoadParameters, noModelControl } from './control-refusals.ts';
 import type { Model } from './model.ts';
 import {
   checkModelName,
@@ -106,22 +107,21 @@ export class ModelRepository {
     }
   }
 
-  get controlMode(): 'none' | 'explicit' {
-    return this.#options.controlMode;
-  }
-
   /**
    * Loads a model, or loads it again when its files have changed: every version that its policy serves beside what serves now, then all of them take over in one step, and what they replace
    * finishes what it accepted. If anything fails nothing changes. Rejects with INVALID_ARGUMENT (not a name; a version does not load) or INTERNAL (no such directory, or a configuration
-   * that cannot be used), as the reference's section 6.6 has it.
+   * that cannot be used), as the reference's section 6.6 has it; with UNAVAILABLE where the control mode is not `explicit`, and UNIMPLEMENTED with parameters.
    */
-  async load(name: string): Promise<void> {
+  async load(name: string, hasParameters: boolean): Promise<void> {
+    this.#requireControl();
+    if (hasParameters) throw noLoadParameters();
     checkModelName(name);
     await this.#enqueue(() => this.#load(name));
   }
 
   /** Takes a model out of service. Resolves before what it accepted is finished. One that is not loaded is as it should be. */
   async unload(name: string): Promise<void> {
+    this.#requireControl();
     await this.#enqueue(async () => {
       const entry = this.#models.get(name);
       if (entry === undefined) return;
@@ -129,6 +129,10 @@ export class ModelRepository {
       entry.loadedChangeMs = Number.NEGATIVE_INFINITY;
       entry.settle();
     });
+  }
+
+  #requireControl(): void {
+    if (this.#options.controlMode !== 'explicit') throw noModelControl();
   }
 
   #enqueue(operation: () => Promise<void>): Promise<void> {
@@ -183,7 +187,9 @@ export class ModelRepository {
   async #describe(name: string): Promise<{ description: ModelDescription; changedMs: number }> {
     const { directories, modelFile } = this.#options;
     const failed = (why: string): InferenceError =>
-      new InferenceError('INTERNAL', `failed to load '${name}', failed to poll from model repository: ${why}`);
+      new InferenceError('INTERNAL', `failed to load '${name}', failed to poll from model repository: ${why}`, {
+        failureReason: 'BACKEND',
+      });
     if (modelFile !== null) {
       const description = describeModelFile(modelFile);
       if (description.name !== name) throw failed(`the server serves one file, the model '${description.name}'`);

@@ -3,7 +3,7 @@ import { InferenceError } from '../../../proto/inference-error.ts';
 import { encodeModelConfig } from '../../repository/encode-model-config.ts';
 import type { UnaryMethod } from '../../transports/rpc-call.ts';
 import { describeModel, describeServer, describeStatistics } from '../describe-model.ts';
-import { noLoadParameters, noModelControl, noSharedMemoryRegion, notYet } from '../not-yet.ts';
+import { noSharedMemoryRegion, notYet } from '../not-yet.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { decodeControlRequest, encodeMessage, messageType } from './control-messages.ts';
 
@@ -23,14 +23,11 @@ interface ControlNames {
 const NOTHING_SENT: ControlNames = { name: '', version: '', ready: false, model_name: '', parameters: false };
 
 const loadModel: Handler = async (context, { model_name: name, parameters }) => {
-  if (context.repository.controlMode !== 'explicit') throw noModelControl();
-  if (parameters) throw noLoadParameters();
-  await context.repository.load(name);
+  await context.repository.load(name, parameters);
   return {};
 };
 /** `unload_dependents` is about ensembles, of which there are none. */
 const unloadModel: Handler = async (context, { model_name: name }) => {
-  if (context.repository.controlMode !== 'explicit') throw noModelControl();
   await context.repository.unload(name);
   return {};
 };
@@ -87,7 +84,7 @@ function controlMethod(service: string, rpc: string, handler: Handler, context: 
       try {
         const request = { ...NOTHING_SENT, ...decodeControlRequest(requestType, call.message) };
         const answer = handler(context, request);
-        if (answer instanceof Promise) answer.then((later: object) => call.respond(encodeMessage(responseType, later)), failed);
+        if (answer instanceof Promise) answer.then((later: object) => call.respond(encodeMessage(responseType, later))).catch(failed);
         else call.respond(encodeMessage(responseType, answer));
       } catch (error) {
         failed(error);

@@ -4,7 +4,7 @@ import { encodeModelConfig } from '../../repository/encode-model-config.ts';
 import type { Model } from '../../repository/model.ts';
 import type { HttpExchange, HttpMethod, HttpRoute } from '../../transports/http-exchange.ts';
 import { describeModel, describeServer, describeStatistics } from '../describe-model.ts';
-import { type Missing, noLoadParameters, noModelControl, noSharedMemoryRegion, notYet } from '../not-yet.ts';
+import { type Missing, noSharedMemoryRegion, notYet } from '../not-yet.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { respondError } from './status.ts';
 
@@ -98,28 +98,25 @@ function modelReady(exchange: HttpExchange, context: ProtocolContext): void {
 }
 
 function loadModel(exchange: HttpExchange, context: ProtocolContext): void {
-  if (context.repository.controlMode !== 'explicit') throw noModelControl();
   const { parameters } = (exchange.body.length > 0 ? parseSmallJson(exchange.body) : {}) as { parameters?: unknown };
   if (parameters !== undefined && (typeof parameters !== 'object' || parameters === null))
     throw invalidArgument('parameters: expected an object');
-  if (parameters !== undefined && Object.keys(parameters).length > 0) throw noLoadParameters();
-  respondWhenDone(exchange, context, context.repository.load(exchange.params.at(-1)!));
+  const hasParameters = parameters !== undefined && Object.keys(parameters).length > 0;
+  respondWhenDone(exchange, context, context.repository.load(exchange.params.at(-1)!, hasParameters));
 }
 
 /** `unload_dependents` is about ensembles, of which there are none. */
 function unloadModel(exchange: HttpExchange, context: ProtocolContext): void {
-  if (context.repository.controlMode !== 'explicit') throw noModelControl();
   respondWhenDone(exchange, context, context.repository.unload(exchange.params.at(-1)!));
 }
 
 function respondWhenDone(exchange: HttpExchange, context: ProtocolContext, done: Promise<void>): void {
-  done.then(
-    () => respondEmpty(exchange, true),
-    (error: unknown) => {
+  done
+    .then(() => respondEmpty(exchange, true))
+    .catch((error: unknown) => {
       context.reportFault(error);
       respondError(exchange, InferenceError.from(error));
-    },
-  );
+    });
 }
 
 function repositoryIndex(exchange: HttpExchange, context: ProtocolContext): void {
