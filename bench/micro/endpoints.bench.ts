@@ -3,45 +3,16 @@
  * `node dist/bench/micro/endpoints.bench.js`
  */
 
-import { Admission } from '../../server/data-plane/admission.ts';
-import { InferenceDoor } from '../../server/data-plane/infer.ts';
-import { MetricsRegistry } from '../../server/metrics/metrics.ts';
-import { parseMetricsConfig } from '../../server/metrics/metrics-config.ts';
 import { oipRestRoutes } from '../../server/protocols/oip-rest/endpoints.ts';
-import type { ModelLoader } from '../../server/repository/model-loader.ts';
-import { ModelRepository } from '../../server/repository/model-repository.ts';
 import type { HttpAbortListener, HttpBody, HttpExchange } from '../../server/transports/http-exchange.ts';
-import { answeredModel, COLUMNS, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
+import { answeredContext } from './answered-context.ts';
+import { COLUMNS, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 64;
 const clock = new TickClock();
-const model = answeredModel(clock);
-const metrics = new MetricsRegistry({ config: parseMetricsConfig([]) });
-metrics.register(model.reporter);
-const reportFault = (error: unknown): never => {
-  throw error;
-};
-const repository = new ModelRepository({
-  directories: [],
-  modelFile: 'add_sub.onnx',
-  controlMode: 'none',
-  loadModels: [],
-  loader: { load: () => Promise.resolve(model) } as unknown as ModelLoader,
-  warn: () => {},
-  unusable: () => {},
-  onFault: reportFault,
-});
-await repository.loadAll({ started: () => {}, loading: () => {}, loaded: () => {} });
-const routes = oipRestRoutes({
-  door: new InferenceDoor(repository, new Admission(4096, 2 ** 30), clock, null),
-  repository,
-  serverName: 'nereid',
-  serverVersion: '0',
-  isReady: () => true,
-  isLive: () => true,
-  reportFault,
-});
+const context = await answeredContext(clock);
+const routes = oipRestRoutes(context);
 const infer = routes.find(({ pattern }) => pattern === '/v2/models/{model}/infer')!;
 
 let answeredBytes = 0;
@@ -96,4 +67,3 @@ const head = JSON.stringify({
 });
 addCase('binary', Buffer.concat([Buffer.from(head), new Uint8Array(2 * 4 * COLUMNS)]), String(head.length));
 await bench.run();
-await metrics.close();

@@ -4,12 +4,8 @@
  */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
-import { Admission } from '../../server/data-plane/admission.ts';
-import { InferenceDoor } from '../../server/data-plane/infer.ts';
 import { messageType } from '../../server/protocols/oip-grpc/control-messages.ts';
 import { oipGrpcMethods } from '../../server/protocols/oip-grpc/endpoints.ts';
-import type { ModelLoader } from '../../server/repository/model-loader.ts';
-import { ModelRepository } from '../../server/repository/model-repository.ts';
 import type {
   RpcCancelListener,
   StreamCall,
@@ -18,35 +14,14 @@ import type {
   UnaryCall,
   UnaryMethod,
 } from '../../server/transports/rpc-call.ts';
-import { answeredModel, COLUMNS, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
+import { answeredContext } from './answered-context.ts';
+import { COLUMNS, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 64;
 const clock = new TickClock();
-const model = answeredModel(clock);
-const reportFault = (error: unknown): never => {
-  throw error;
-};
-const repository = new ModelRepository({
-  directories: [],
-  modelFile: 'add_sub.onnx',
-  controlMode: 'none',
-  loadModels: [],
-  loader: { load: () => Promise.resolve(model) } as unknown as ModelLoader,
-  warn: () => {},
-  unusable: () => {},
-  onFault: reportFault,
-});
-await repository.loadAll({ started: () => {}, loading: () => {}, loaded: () => {} });
-const methods = oipGrpcMethods({
-  door: new InferenceDoor(repository, new Admission(4096, 2 ** 30), clock, null),
-  repository,
-  serverName: 'nereid',
-  serverVersion: '0',
-  isReady: () => true,
-  isLive: () => true,
-  reportFault,
-});
+const context = await answeredContext(clock);
+const methods = oipGrpcMethods(context);
 const unary = methods.find(({ path }) => path.endsWith('/ModelInfer')) as UnaryMethod;
 const streamed = methods.find(({ path }) => path.endsWith('/ModelStreamInfer')) as StreamMethod;
 

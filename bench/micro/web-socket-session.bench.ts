@@ -3,37 +3,16 @@
  * REST. `node dist/bench/micro/web-socket-session.bench.js`
  */
 
-import { Admission } from '../../server/data-plane/admission.ts';
-import { InferenceDoor } from '../../server/data-plane/infer.ts';
-import { MetricsRegistry } from '../../server/metrics/metrics.ts';
-import { parseMetricsConfig } from '../../server/metrics/metrics-config.ts';
 import { BacklogBudget } from '../../server/protocols/websocket/message-backlog.ts';
 import { WebSocketSession } from '../../server/protocols/websocket/web-socket-session.ts';
-import type { ModelLoader } from '../../server/repository/model-loader.ts';
-import { ModelRepository } from '../../server/repository/model-repository.ts';
 import type { WebSocketConnection } from '../../server/transports/web-socket.ts';
-import { answeredModel, COLUMNS, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
+import { answeredContext } from './answered-context.ts';
+import { COLUMNS, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
 import { CallBench } from './call-bench.ts';
 
 const COUNT = 64;
 const clock = new TickClock();
-const model = answeredModel(clock);
-const metrics = new MetricsRegistry({ config: parseMetricsConfig([]) });
-metrics.register(model.reporter);
-const reportFault = (error: unknown): never => {
-  throw error;
-};
-const repository = new ModelRepository({
-  directories: [],
-  modelFile: 'add_sub.onnx',
-  controlMode: 'none',
-  loadModels: [],
-  loader: { load: () => Promise.resolve(model) } as unknown as ModelLoader,
-  warn: () => {},
-  unusable: () => {},
-  onFault: reportFault,
-});
-await repository.loadAll({ started: () => {}, loading: () => {}, loaded: () => {} });
+const context = await answeredContext(clock);
 
 let answeredBytes = 0;
 let answers = 0;
@@ -65,15 +44,7 @@ class CountingConnection implements WebSocketConnection {
 
 const session = new WebSocketSession(
   new CountingConnection(),
-  {
-    door: new InferenceDoor(repository, new Admission(4096, 2 ** 30), clock, null),
-    repository,
-    serverName: 'nereid',
-    serverVersion: '0',
-    isReady: () => true,
-    isLive: () => true,
-    reportFault,
-  },
+  context,
   { maxInflightRequests: 256, maxInflightBytes: 2 ** 26, maxUnsentBytes: 2 ** 26 },
   new BacklogBudget(0),
 );
@@ -119,4 +90,3 @@ addCase(
   true,
 );
 await bench.run();
-await metrics.close();
