@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { updateModelConfigPage } from './config-doc.ts';
-import { findUnsupportedConfig } from './repository/config-support.ts';
-import { type ConfigFormat, parseModelConfig } from './repository/parse-model-config.ts';
-import { validateModelConfig } from './repository/validate-model-config.ts';
+import { findUnsupportedConfig } from './model-config/config-support.ts';
+import { type ConfigFormat, parseModelConfig } from './model-config/parse-model-config.ts';
+import { validateModelConfig } from './model-config/validate-model-config.ts';
 
 const page = readFileSync(join(import.meta.dirname, '..', 'docs', 'model-configuration.md'), 'utf8');
 

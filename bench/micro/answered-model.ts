@@ -6,9 +6,9 @@ import { InstanceGroup } from '../../server/execution/instance-group.ts';
 import { type Clock, systemClock } from '../../server/inference/clock.ts';
 import { type InferenceCaller, InferenceRequest } from '../../server/inference/inference-request.ts';
 import { ModelReporter } from '../../server/metrics/model-reporter.ts';
-import { autoCompleteConfig } from '../../server/repository/auto-complete-config.ts';
+import { autoCompleteConfig } from '../../server/model-config/auto-complete-config.ts';
+import { emptyModelConfig } from '../../server/model-config/parse-model-config.ts';
 import { Model } from '../../server/repository/model.ts';
-import { emptyModelConfig } from '../../server/repository/parse-model-config.ts';
 
 export const COLUMNS = 16;
 export const MAX_BATCH_SIZE = 8;

@@ -7,7 +7,7 @@ import type { DecoupledChannel, DecoupledExecution, DecoupledRun } from '../../s
 import type { ExecutionHost } from '../../server/execution/execution-host.ts';
 import { InlineHost } from '../../server/execution/inline-host.ts';
 import { ProcessHost } from '../../server/execution/process-host.ts';
-import { emptyModelConfig } from '../../server/repository/parse-model-config.ts';
+import { emptyModelConfig } from '../../server/model-config/parse-model-config.ts';
 
 const AT_ONCE = [1, 8, 64];
 const RESPONSES = 1000;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionBatch } from '../../server/execution/execution-host.ts';
 import { InlineHost } from '../../server/execution/inline-host.ts';
-import { emptyModelConfig } from '../../server/repository/parse-model-config.ts';
+import { emptyModelConfig } from '../../server/model-config/parse-model-config.ts';
 import { addSub, identity } from '../models/test-models.ts';
 import { CallBench } from './call-bench.ts';
 import { type ExampleExecution, exampleExecution } from './execution-records.ts';

@@ -1015,6 +1015,28 @@ const reflection: object = {
             }
           }
         },
+        "ModelGoldenCheck": {
+          "fields": {
+            "name": {
+              "type": "string",
+              "id": 1
+            },
+            "file": {
+              "type": "string",
+              "id": 2
+            },
+            "absoluteTolerance": {
+              "type": "double",
+              "id": 3,
+              "protoName": "absolute_tolerance"
+            },
+            "relativeTolerance": {
+              "type": "double",
+              "id": 4,
+              "protoName": "relative_tolerance"
+            }
+          }
+        },
         "ModelConfig": {
           "oneofs": {
             "schedulingChoice": {
@@ -1151,6 +1173,24 @@ const reflection: object = {
               "type": "ModelMetrics",
               "id": 26,
               "protoName": "model_metrics"
+            },
+            "versionLabels": {
+              "keyType": "string",
+              "type": "int64",
+              "id": 1001,
+              "protoName": "version_labels"
+            },
+            "goldenCheck": {
+              "rule": "repeated",
+              "type": "ModelGoldenCheck",
+              "id": 1002,
+              "protoName": "golden_check"
+            },
+            "warmupRequests": {
+              "rule": "repeated",
+              "type": "string",
+              "id": 1003,
+              "protoName": "warmup_requests"
             }
           }
         },

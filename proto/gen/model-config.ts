@@ -396,6 +396,16 @@ export interface ModelMetricsMetricControlHistogramOptions {
   buckets: number[];
 }
 
+export interface ModelGoldenCheck {
+  /** For messages. Default: the file's name. */
+  name: string;
+  /** File below <model>/golden: {"request": <an inference request in JSON>, "response": {"outputs": [...]}}. */
+  file: string;
+  /** A number may differ from the expected one by absolute_tolerance + relative_tolerance * |expected|. Both 0 = exactly equal. */
+  absoluteTolerance: number;
+  relativeTolerance: number;
+}
+
 export interface ModelConfig {
   /** Default: the directory's name, which it must equal. */
   name: string;
@@ -430,4 +440,10 @@ export interface ModelConfig {
   modelRepositoryAgents: ModelRepositoryAgents | null;
   responseCache: ModelResponseCache | null;
   modelMetrics: ModelMetrics | null;
+  /** Names of versions, for wherever a version's number may stand: "stable" to 3. */
+  versionLabels: Record<string, number>;
+  /** Requests that a version must answer as expected before it goes into service. */
+  goldenCheck: ModelGoldenCheck[];
+  /** Files below <model>/warmup, each an inference request in JSON or one a line, that a version runs before it goes into service. */
+  warmupRequests: string[];
 }

@@ -3,11 +3,11 @@ import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, extname, join, relative, sep } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { type InferenceError, invalidArgument } from '../../proto/inference-error.ts';
-import { throwOnConfigErrors } from './config-finding.ts';
-import { findUnsupportedConfig } from './config-support.ts';
-import { normaliseModelConfig } from './normalise-model-config.ts';
-import { CONFIG_FILE_FORMATS, emptyModelConfig, MAX_CONFIG_BYTES, parseModelConfig } from './parse-model-config.ts';
-import { validateModelConfig } from './validate-model-config.ts';
+import { throwOnConfigErrors } from '../model-config/config-finding.ts';
+import { findUnsupportedConfig } from '../model-config/config-support.ts';
+import { normaliseModelConfig } from '../model-config/normalise-model-config.ts';
+import { CONFIG_FILE_FORMATS, emptyModelConfig, MAX_CONFIG_BYTES, parseModelConfig } from '../model-config/parse-model-config.ts';
+import { validateModelConfig } from '../model-config/validate-model-config.ts';
 import { chooseVersions, listVersions } from './version-policy.ts';
 
 /** What a model's directory on disk says, before any model file is opened. */

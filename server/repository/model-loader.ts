@@ -6,7 +6,7 @@ import type { HostPool } from '../execution/host-pool.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
-import { autoCompleteConfig } from './auto-complete-config.ts';
+import { autoCompleteConfig } from '../model-config/auto-complete-config.ts';
 import { isDecoupled, Model } from './model.ts';
 import { describeEntry, type ModelDescription, type ModelVersionFile, readFailure } from './model-directory.ts';
 

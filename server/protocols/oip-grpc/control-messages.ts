@@ -1,6 +1,6 @@
 import type { Field, Type } from 'protobufjs';
 import { DELIMITED, type MessageFields, ProtobufReader, VARINT } from '../../../proto/protobuf-reader.ts';
-import { messageTypeOf, modelConfigType, protoNameOf } from '../../repository/model-config-schema.ts';
+import { messageTypeOf, modelConfigType, protoNameOf } from '../../model-config/model-config-schema.ts';
 import { MAX_NAME_BYTES } from '../oip-json/field-reader.ts';
 
 /** `inference.<name>` by reflection: control calls are few, and their messages are many. */

@@ -1,6 +1,6 @@
 import type { Type } from 'protobufjs';
 import { InferenceError } from '../../../proto/inference-error.ts';
-import { encodeModelConfig } from '../../repository/encode-model-config.ts';
+import { encodeModelConfig } from '../../model-config/encode-model-config.ts';
 import type { UnaryMethod } from '../../transports/rpc-call.ts';
 import { describeModel, describeServer, describeStatistics } from '../describe-model.ts';
 import { noSharedMemoryRegion, notYet } from '../not-yet.ts';

@@ -1,6 +1,6 @@
 import { JSON_CONTENT_TYPE } from '../../../proto/headers.ts';
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
-import { encodeModelConfig } from '../../repository/encode-model-config.ts';
+import { encodeModelConfig } from '../../model-config/encode-model-config.ts';
 import type { Model } from '../../repository/model.ts';
 import type { HttpExchange, HttpMethod, HttpRoute } from '../../transports/http-exchange.ts';
 import { describeModel, describeServer, describeStatistics } from '../describe-model.ts';

@@ -3,7 +3,7 @@ import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
 import type { ModelConfig } from '../../../../backends/api/model-config.ts';
 import { descriptor } from '../../../../proto/gen/descriptor.ts';
-import { encodeModelConfig } from '../../../../server/repository/encode-model-config.ts';
+import { encodeModelConfig } from '../../../../server/model-config/encode-model-config.ts';
 import { decodeMessage } from './decode-message.ts';
 import { encodeMessage } from './encode-message.ts';
 import { MESSAGE_FIELDS } from './message-fields.ts';

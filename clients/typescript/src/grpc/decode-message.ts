@@ -5,6 +5,8 @@ import { type FieldPlan, type MessagePlan, planOf } from './message-plan.ts';
 
 type Decoded = Record<string, unknown>;
 
+/** Lists and maps from this field number on are what this server adds to Triton's messages: missing when they are empty, as in REST. */
+const FIRST_OWN_FIELD = 1000;
 const TWO_TO_32 = 4_294_967_296;
 const ENTRY: MessageFields = { name: 'map entry', fields: ['', 'key', 'value'] };
 const scratch = new DataView(new ArrayBuffer(4));
@@ -25,10 +27,11 @@ export function decodeMessage(messageName: string, bytes: Uint8Array): Decoded {
 /** Reads to the end of the reader's message. */
 function readMessage(reader: ProtobufReader, plan: MessagePlan): Decoded {
   const message: Decoded = {};
-  for (const field of plan.fields) if (field.rule !== 'optional') message[field.name] = defaultOf(field);
+  for (const field of plan.fields) if (field.rule !== 'optional' && field.number < FIRST_OWN_FIELD) message[field.name] = defaultOf(field);
   while (reader.next()) {
     reader.uncounted();
     const field = plan.byNumber.get(reader.field);
+    if (field !== undefined && field.rule !== 'one' && field.rule !== 'optional') message[field.name] ??= defaultOf(field);
     if (field === undefined) reader.skip();
     else if (field.rule === 'map') readEntry(reader, plan, field, message[field.name] as Decoded);
     else if (field.rule === 'list') readList(reader, plan, field, message[field.name] as unknown[]);

@@ -27,6 +27,7 @@ const numberFields = new Set([
   'ModelSequenceBatching.State.dims',
   'ModelEnsembling.Step.model_version',
   'ModelWarmup.Input.dims',
+  'ModelConfig.version_labels',
 ]);
 
 const root = new protobuf.Root();

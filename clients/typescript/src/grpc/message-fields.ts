@@ -20,7 +20,7 @@ export const MESSAGE_FIELDS: Readonly<Record<string, string>> = {
   ModelConfigRequest: 'name:1:string version:2:string',
   ModelConfigResponse: 'config:1:ModelConfig',
   ModelConfig:
-    'name:1:string platform:2:string backend:17:string runtime:25:string version_policy:3:ModelVersionPolicy? max_batch_size:4:int32 input:5:ModelInput[] output:6:ModelOutput[] batch_input:20:BatchInput[] batch_output:21:BatchOutput[] optimization:12:ModelOptimizationPolicy? dynamic_batching:11:ModelDynamicBatching? sequence_batching:13:ModelSequenceBatching? ensemble_scheduling:15:ModelEnsembling? instance_group:7:ModelInstanceGroup[] default_model_filename:8:string cc_model_filenames:9:map<string,string> metric_tags:10:map<string,string> parameters:14:map<string,ModelParameter> model_warmup:16:ModelWarmup[] model_operations:18:ModelOperations? model_transaction_policy:19:ModelTransactionPolicy? model_repository_agents:23:ModelRepositoryAgents? response_cache:24:ModelResponseCache? model_metrics:26:ModelMetrics?',
+    'name:1:string platform:2:string backend:17:string runtime:25:string version_policy:3:ModelVersionPolicy? max_batch_size:4:int32 input:5:ModelInput[] output:6:ModelOutput[] batch_input:20:BatchInput[] batch_output:21:BatchOutput[] optimization:12:ModelOptimizationPolicy? dynamic_batching:11:ModelDynamicBatching? sequence_batching:13:ModelSequenceBatching? ensemble_scheduling:15:ModelEnsembling? instance_group:7:ModelInstanceGroup[] default_model_filename:8:string cc_model_filenames:9:map<string,string> metric_tags:10:map<string,string> parameters:14:map<string,ModelParameter> model_warmup:16:ModelWarmup[] model_operations:18:ModelOperations? model_transaction_policy:19:ModelTransactionPolicy? model_repository_agents:23:ModelRepositoryAgents? response_cache:24:ModelResponseCache? model_metrics:26:ModelMetrics? version_labels:1001:map<string,int64> golden_check:1002:ModelGoldenCheck[] warmup_requests:1003:string[]',
   ModelVersionPolicy: 'latest:1:ModelVersionPolicy.Latest? all:2:ModelVersionPolicy.All? specific:3:ModelVersionPolicy.Specific?',
   'ModelVersionPolicy.Latest': 'num_versions:1:uint32',
   'ModelVersionPolicy.All': '',
@@ -82,6 +82,7 @@ export const MESSAGE_FIELDS: Readonly<Record<string, string>> = {
     'metric_identifier:1:ModelMetrics.MetricControl.MetricIdentifier? histogram_options:2:ModelMetrics.MetricControl.HistogramOptions?',
   'ModelMetrics.MetricControl.MetricIdentifier': 'family:1:string',
   'ModelMetrics.MetricControl.HistogramOptions': 'buckets:1:double[]',
+  ModelGoldenCheck: 'name:1:string file:2:string absolute_tolerance:3:double relative_tolerance:4:double',
   ModelStatisticsRequest: 'name:1:string version:2:string',
   ModelStatisticsResponse: 'modelStats:1:ModelStatistics[]',
   ModelStatistics:

@@ -18,7 +18,11 @@ const numberFields: ReadonlySet<string> = new Set([
   'ModelSequenceBatching.State.dims',
   'ModelEnsembling.Step.model_version',
   'ModelWarmup.Input.dims',
+  'ModelConfig.version_labels',
 ]);
+
+/** Fields from this number on are this server's own, and left out while they say nothing: Triton's tools refuse fields that they do not know. */
+const FIRST_OWN_FIELD = 1000;
 
 /**
  * A configuration as the object that the config endpoint answers and that a load override may send back: snake_case names, enums by name, every
@@ -32,6 +36,7 @@ function encodeMessage(type: Type, message: object): Record<string, unknown> {
   const result: Record<string, unknown> = {};
   for (const field of type.fieldsArray) {
     const value: unknown = Reflect.get(message, field.name);
+    if (field.id >= FIRST_OWN_FIELD && Object.keys(value as object).length === 0) continue;
     if (value !== null && value !== undefined) result[protoNameOf(field)] = encodeField(field, value);
   }
   return result;

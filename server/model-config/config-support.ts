@@ -55,6 +55,10 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelConfig.response_cache': supported,
   'ModelConfig.model_metrics': supported,
 
+  'ModelConfig.version_labels': refused('version labels are not built yet'),
+  'ModelConfig.golden_check': refused('golden checks are not built yet'),
+  'ModelConfig.warmup_requests': refused('warm-up requests are not built yet'),
+
   'ModelMetrics.metric_control': supported,
   'ModelMetrics.MetricControl.metric_identifier': supported,
   'ModelMetrics.MetricControl.histogram_options': supported,
