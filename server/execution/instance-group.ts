@@ -52,6 +52,11 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
     return this.#channels.length;
   }
 
+  /** Those that are alive now, each to be warmed up; a copy. */
+  get channels(): Channel[] {
+    return [...this.#channels];
+  }
+
   /** Why there are no instances and will be none; null while there are, or a replacement is under way. */
   get failure(): InferenceError | null {
     return this.#failure;

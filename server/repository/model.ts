@@ -36,7 +36,8 @@ export class Model {
   readonly signature: ModelSignature;
   readonly scheduler: Scheduler;
   readonly reporter: ModelReporter;
-  readonly #instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
+  /** Of decoupled channels where `isDecoupled`. */
+  readonly instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
   readonly #onStopped: () => void;
 
   constructor(init: ModelInit) {
@@ -45,7 +46,7 @@ export class Model {
     this.version = String(init.version);
     this.config = config;
     this.reporter = reporter;
-    this.#instances = instances;
+    this.instances = instances;
     this.#onStopped = init.onStopped;
     this.signature = createSignature(config, this.version, init.labels);
     const { signature } = this;
@@ -68,7 +69,7 @@ export class Model {
   /** Finishes what is accepted, then gives the instances back. */
   async stop(): Promise<void> {
     await this.scheduler.stop();
-    await this.#instances.stop();
+    await this.instances.stop();
     this.#onStopped();
   }
 
@@ -79,7 +80,7 @@ export class Model {
 
   /** Instances that are alive now. */
   get instanceCount(): number {
-    return this.#instances.aliveCount;
+    return this.instances.aliveCount;
   }
 
   /** No instance will come back: whoever waits hears why. */

@@ -20,11 +20,17 @@ export function listVersions(directoryNames: readonly string[]): VersionChoice {
   const warnings: string[] = [];
   for (const name of directoryNames) {
     if (name.startsWith('.') || otherDirectories.has(name)) continue;
-    const version = /^(0|[1-9][0-9]*)$/.test(name) ? Number(name) : Number.NaN;
-    if (Number.isSafeInteger(version)) versions.push(version);
+    const version = parseVersionName(name);
+    if (version !== null) versions.push(version);
     else warnings.push(`directory '${name}' is not a version (expected a number without leading zeros, such as 1) and is ignored`);
   }
   return { versions: versions.sort((a, b) => a - b), warnings };
+}
+
+/** The version that a directory of this name holds; null: none. */
+export function parseVersionName(name: string): number | null {
+  const version = /^(0|[1-9][0-9]*)$/.test(name) ? Number(name) : Number.NaN;
+  return Number.isSafeInteger(version) ? version : null;
 }
 
 /**

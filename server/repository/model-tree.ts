@@ -1,0 +1,75 @@
+import type { BigIntStats } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseVersionName } from './version-policy.ts';
+
+/**
+ * What a model's directory looks like from outside. The texts are compared for equality and nothing else: a clock set back, or a link that leads elsewhere now, is a
+ * change like any other.
+ */
+export interface ModelTree {
+  /** Everything but the version directories: configuration, labels, warm-up files. */
+  readonly common: string;
+  /** By version number: its directory. */
+  readonly versions: ReadonlyMap<number, string>;
+  /** All of it. */
+  readonly whole: string;
+}
+
+/** Files and directories below a model's directory; with more, it cannot be told whether it changed. */
+export const MAX_TREE_ENTRIES = 10_000;
+/** Deeper than any layout there is; links may lead in a circle. */
+const MAX_DEPTH = 8;
+
+/** Looks at every file and directory, following links, temporary ones left out. Rejects with the file system's error when `path` itself cannot be read, RangeError when it has too many entries. */
+export async function readModelTree(path: string): Promise<ModelTree> {
+  const root = await stat(path, { bigint: true });
+  if (!root.isDirectory()) {
+    const text = mark('', root);
+    return { common: '', versions: new Map([[1, text]]), whole: text };
+  }
+  const common: string[] = [];
+  const versions = new Map<number, string>();
+  const budget = { left: MAX_TREE_ENTRIES };
+  for (const name of await namesIn(path, budget)) {
+    const version = parseVersionName(name);
+    const lines: string[] = [];
+    await look(join(path, name), name, 1, lines, budget);
+    if (version === null || lines.length === 0) common.push(...lines);
+    else versions.set(version, lines.join('\n'));
+  }
+  const commonText = common.join('\n');
+  return { common: commonText, versions, whole: [commonText, ...versions.values()].join('\n') };
+}
+
+async function look(path: string, name: string, depth: number, lines: string[], budget: { left: number }): Promise<void> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  if (found === null) {
+    // A link that leads nowhere, or a file that went: that it is not there is what there is to see.
+    lines.push(`${name} -`);
+    return;
+  }
+  lines.push(mark(name, found));
+  if (!found.isDirectory() || depth >= MAX_DEPTH) return;
+  for (const below of await namesIn(path, budget)) await look(join(path, below), `${name}/${below}`, depth + 1, lines, budget);
+}
+
+async function namesIn(path: string, budget: { left: number }): Promise<string[]> {
+  const names = (await readdir(path).catch(() => [])).filter((name) => !isTemporaryName(name));
+  budget.left -= names.length;
+  if (budget.left < 0) throw new RangeError(`more than ${MAX_TREE_ENTRIES} files and directories`);
+  return names.sort();
+}
+
+/** A directory's own times change with what comes and goes in it, temporary files among it; what is in it is listed anyway. */
+function mark(name: string, found: BigIntStats): string {
+  return found.isDirectory() ? `${name}/` : `${name} ${found.dev}:${found.ino} ${found.size} ${found.mtimeNs}`;
+}
+
+/** Names of files and directories that are on their way to another name, or beside it: hidden ones, and what editors, rsync, browsers and downloaders leave. */
+export function isTemporaryName(name: string): boolean {
+  return (
+    name.startsWith('.') ||
+    /~$|\.(?:tmp|temp|part|partial|filepart|crdownload|download|swp|swx|bak|lock|incomplete)$|^#.*#$|\._COPYING_$/i.test(name)
+  );
+}
