@@ -1,6 +1,6 @@
 import { pathToFileURL } from 'node:url';
 import { configSupport, type SupportLevel } from './model-config/config-support.ts';
-import { replaceBetween, rewritePage } from './options-doc.ts';
+import { replaceBetween, rewritePage } from './options/options-doc.ts';
 
 const begin = '<!-- fields: begin; written by `node dist/server/config-doc.js docs/model-configuration.md` -->';
 const end = '<!-- fields: end -->';

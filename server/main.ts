@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { nearestName } from '../proto/nearest-name.ts';
 import type { Logger, LogLevel } from './log.ts';
-import type { ServerOptions } from './options.ts';
-import { type ParsedOptions, parseServeOptions } from './parse-options.ts';
+import type { ServerOptions } from './options/index.ts';
+import { type ParsedOptions, parseServeOptions } from './options/parse-options.ts';
 import type { RunningServer } from './server.ts';
 import { UsageError } from './usage-error.ts';
 import { readVersion } from './version.ts';
@@ -17,7 +17,17 @@ const GRACE_MS = 1_000;
 /** npm passes on to its child the signal that the child's process group got as well: two signals for one wish. */
 const SAME_SIGNAL_MS = 250;
 
-const commands: readonly string[] = ['serve', 'client', 'help', 'version'];
+/** Commands beside `serve`, each loaded when it is called. */
+const commands: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
+  check: async () => (await import('./commands/check-command.ts')).checkCommand,
+  convert: async () => (await import('./commands/convert-command.ts')).convertCommand,
+  models: async () => (await import('./commands/models-command.ts')).modelsCommand,
+  load: async () => (await import('./commands/load-command.ts')).loadCommand,
+  unload: async () => (await import('./commands/unload-command.ts')).unloadCommand,
+  rollback: async () => (await import('./commands/rollback-command.ts')).rollbackCommand,
+  client: async () => (await import('../clients/typescript/src/cli/client-command.ts')).clientCommand,
+};
+const commandNames: readonly string[] = ['serve', ...Object.keys(commands), 'help', 'version'];
 
 const stderr = (text: string): void => void process.stderr.write(text);
 
@@ -28,16 +38,16 @@ async function main(argv: readonly string[]): Promise<void> {
   process.stdout.on('error', () => {});
   process.stderr.on('error', () => {});
   const first = argv[0];
-  const wantsHelp = first !== 'client' && (argv.includes('--help') || argv.includes('-h') || first === 'help');
-  if (wantsHelp || first === undefined) {
-    const { serveHelp } = await import('./options-help.ts');
+  const command = first === undefined || !Object.hasOwn(commands, first) ? undefined : commands[first];
+  const wantsHelp = command === undefined && (argv.includes('--help') || argv.includes('-h') || first === 'help');
+  if (command !== undefined) {
+    process.exitCode = await (await command())(argv.slice(1));
+  } else if (wantsHelp || first === undefined) {
+    const { serveHelp } = await import('./options/options-help.ts');
     process.stdout.write(serveHelp());
     if (!wantsHelp) process.exitCode = EXIT_FAILED;
   } else if (first === 'version' || argv.includes('--version')) {
     process.stdout.write(`nereid ${readVersion()}\n`);
-  } else if (first === 'client') {
-    const { clientCommand } = await import('../clients/typescript/src/cli/client-command.ts');
-    process.exitCode = await clientCommand(argv.slice(1));
   } else if (first === 'serve') {
     await serve(argv.slice(1));
   } else if (first.startsWith('-') || first.toLowerCase().endsWith('.onnx')) {
@@ -46,9 +56,9 @@ async function main(argv: readonly string[]): Promise<void> {
     stderr(`nereid: '${first}' is not a command; to serve a directory of models: nereid serve --model-repository ${first}\n`);
     process.exitCode = EXIT_FAILED;
   } else {
-    const near = nearestName(first, commands);
+    const near = nearestName(first, commandNames);
     stderr(
-      `nereid: unknown command '${first}'; ${near === undefined ? `expected one of ${commands.join(', ')}` : `did you mean '${near}'?`}\n`,
+      `nereid: unknown command '${first}'; ${near === undefined ? `expected one of ${commandNames.join(', ')}` : `did you mean '${near}'?`}\n`,
     );
     process.exitCode = EXIT_FAILED;
   }

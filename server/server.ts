@@ -1,20 +1,22 @@
 import { InferenceError } from '../proto/inference-error.ts';
 import { Admission } from './data-plane/admission.ts';
 import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
-import { HostPool } from './execution/host-pool.ts';
+import { RequestRecorder } from './data-plane/request-recorder.ts';
 import { systemClock } from './inference/clock.ts';
 import { servedShape } from './inference/model-signature.ts';
 import type { Logger } from './log.ts';
 import { LogLimit } from './log-limit.ts';
 import { MetricsRegistry } from './metrics/metrics.ts';
-import type { ServerOptions } from './options.ts';
+import { openRepository } from './open-repository.ts';
+import type { ServerOptions } from './options/index.ts';
 import { httpProtocols, rpcProtocols, webSocketProtocols } from './protocols/index.ts';
+import { encodeRequest } from './protocols/oip-json/encode-request.ts';
 import { httpErrorBody } from './protocols/oip-rest/status.ts';
 import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
 import type { ProtocolContext } from './protocols/protocol.ts';
 import type { WebSocketLimits } from './protocols/websocket/endpoints.ts';
-import { ModelLoader } from './repository/model-loader.ts';
-import { ModelRepository } from './repository/model-repository.ts';
+import type { ModelRepository } from './repository/model-repository.ts';
+import { removeStaleOverrides } from './repository/override-directory.ts';
 import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
 import { chooseHttpEngine } from './transports/choose-http-engine.ts';
 import { startGrpcTransport } from './transports/grpc/grpc-transport.ts';
@@ -45,39 +47,12 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     cpuMetrics: options.allowCpuMetrics,
     serverVersion: version,
   });
-  const clock = systemClock;
   const onFault = (error: unknown): void => log.error({ err: error }, 'a fault in the server; the request was failed');
   const reportModelFailure = modelFailureLog(log);
-  const pool = new HostPool({
-    kind: options.executionHost,
-    executionTimeoutMs: options.executionTimeoutMs,
-    loadTimeoutMs: options.loadTimeoutMs,
-    maxHostMemoryBytes: options.hostMemoryBytes,
-    tensorMemoryBytes: options.tensorMemoryBytes,
-    backendSettings: backendSettings(options),
-    log,
-  });
-  const loader = new ModelLoader({
-    pool,
-    metrics,
-    clock,
-    maxQueueSize: options.maxQueueSize,
-    defaultMaxBatchSize: options.defaultMaxBatchSize,
-    disableAutoComplete: options.disableAutoCompleteConfig,
-    onFault,
-  });
-  const repository = new ModelRepository({
-    directories: options.modelRepository,
-    modelFile: options.modelFile,
-    controlMode: options.modelControlMode,
-    loadModels: options.loadModel,
-    loader,
-    warn: (model, message) => log.warn({ model }, message),
-    unusable: (model, reason) => log.error({ model, reason }, 'model is UNAVAILABLE'),
-    onFault,
-  });
+  const { pool, repository, poll } = openRepository(options, metrics, log, onFault);
+  const recorder = openRecorder(options, log);
   const admission = new Admission(options.maxInflightRequests, options.httpMaxBufferedBytes);
-  const door = new InferenceDoor(repository, admission, clock, log.isLevelEnabled('debug') ? requestLog(log) : null);
+  const door = new InferenceDoor(repository, admission, systemClock, log.isLevelEnabled('debug') ? requestLog(log) : null, recorder);
 
   let isLoaded = false;
   let isDraining = false;
@@ -98,6 +73,8 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
   const transports: (HttpTransport | RpcTransport)[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(transports.map((transport) => transport.close()));
+    await poll?.stop();
+    await recorder?.stop();
     await pool.stop();
     await metrics.close();
   };
@@ -118,6 +95,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     };
     // The hosts load models meanwhile; the first scrape would wait for it otherwise.
     if (options.allowMetrics) await metrics.preload();
+    await removeStaleOverrides();
     await repository.loadAll({
       started: (total) => progress.modelsFound(total),
       loading: (name, modelVersion) => progress.modelLoading(name, String(modelVersion)),
@@ -127,6 +105,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       },
     });
     pool.putInService();
+    await poll?.start();
     if (repository.index(false).length === 0) {
       log.warn(
         { repositories: options.modelRepository },
@@ -134,7 +113,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       );
     }
     isLoaded = true;
-    const failed = repository.index(false).filter((entry) => entry.state !== 'READY');
+    const failed = repository.index(false).filter((entry) => entry.state === 'UNAVAILABLE');
     if (failed.length > 0 && options.exitOnError) {
       throw new Error(`${failed.length} model(s) failed to load (--exit-on-error): ${failed.map((entry) => entry.name).join(', ')}`);
     }
@@ -145,6 +124,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       admission.drain();
       // The metrics page stays until the end, so that the last counts can still be scraped.
       await Promise.all([http?.drain(), grpc?.drain()]);
+      await poll?.stop();
       await repository.stop();
       await closeAll();
     });
@@ -167,6 +147,12 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     await closeAll();
     throw error;
   }
+}
+
+function openRecorder(options: ServerOptions, log: Logger): RequestRecorder | null {
+  const { recordRequests: count, recordRequestsDir: directory } = options;
+  if (directory === null) return null;
+  return new RequestRecorder({ directory, count, encode: encodeRequest, warn: (message) => log.warn(message) });
 }
 
 async function openHttp(options: ServerOptions, log: Logger, context: ProtocolContext): Promise<HttpTransport> {
@@ -247,16 +233,6 @@ function transportLimits(
   };
 }
 
-/** `--backend-config` by backend. A setting without a backend is for all of them, and only one takes any. */
-function backendSettings(options: ServerOptions): Record<string, Record<string, string>> {
-  const settings: Record<string, Record<string, string>> = {};
-  for (const { backend, setting, value } of options.backendConfig) {
-    settings[backend === '' ? 'onnxruntime' : backend] ??= {};
-    settings[backend === '' ? 'onnxruntime' : backend]![setting] = value;
-  }
-  return settings;
-}
-
 function hostForUrl(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
   return address.includes(':') ? `[${address === '::' ? '::1' : address}]` : address;
@@ -287,7 +263,12 @@ function requestLog(log: Logger): RequestLog {
 function modelTable(repository: ModelRepository, options: ServerOptions): ModelTableRow[] {
   return repository.index(false).map((entry) => {
     const model = repository.readyModels().find((one) => one.name === entry.name && one.version === entry.version);
-    const base = { name: entry.name, version: entry.version ?? '-', state: entry.state ?? 'UNAVAILABLE', reason: entry.reason ?? '' };
+    const base = {
+      name: entry.name,
+      version: entry.version ?? '-',
+      state: entry.state ?? (options.loadOnDemand ? 'on demand' : 'not loaded'),
+      reason: entry.reason ?? '',
+    };
     if (model === undefined) return { ...base, backend: '-', host: '-', maxBatchSize: 0, inputs: '', outputs: '' };
     const { signature } = model;
     const summary = (spec: { name: string; datatype: string; dims: readonly number[] }): TensorSummary => ({

@@ -77,6 +77,24 @@ export function residentMiB(pid: number): number {
   return (Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * 4096) / 2 ** 20;
 }
 
+/** Memory of a process and of those it started, MiB. What they share counts once (PSS). */
+export function treeMiB(pid: number): number {
+  let kib = 0;
+  for (const one of processTree(pid)) {
+    try {
+      kib += Number(/^Pss: +(\d+) kB/m.exec(readFileSync(`/proc/${one}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+    } catch {
+      // It has just ended.
+    }
+  }
+  return kib / 1024;
+}
+
+/** A process and all below it. */
+export function processTree(pid: number): number[] {
+  return [pid, ...childrenOf(pid).flatMap(processTree)];
+}
+
 function childrenOf(pid: number): number[] {
   try {
     return readdirSync(`/proc/${pid}/task`).flatMap((task) =>

@@ -44,6 +44,35 @@ export class GrpcConnection {
     };
   }
 
+  /** One unary call; `answered` is called once, with the bytes of all messages that came, each behind its five of framing. */
+  call(path: string, message: Uint8Array, answered: (error: Error | null, body: Buffer) => void): void {
+    const stream = this.#open(path);
+    const chunks: Buffer[] = [];
+    let status: string | null = null;
+    let detail = '';
+    let failure: Error | null = null;
+    const note = (headers: Record<string, unknown>): void => {
+      if (headers['grpc-status'] === undefined) return;
+      status = String(headers['grpc-status']);
+      detail = String(headers['grpc-message'] ?? '');
+    };
+    stream.on('response', note);
+    stream.on('trailers', note);
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    stream.once('error', (error) => {
+      failure = error;
+    });
+    stream.once('close', () => {
+      if (failure === null && status !== '0') failure = new Error(`gRPC status ${status}: ${detail}`);
+      answered(failure, Buffer.concat(chunks));
+    });
+    stream.end(frame(message));
+  }
+
+  get isClosed(): boolean {
+    return this.#session.closed || this.#session.destroyed;
+  }
+
   /** Places that share one stream; answers come in the order of the requests. `isAnswer` looks at each message. */
   streamLanes(path: string, message: Uint8Array, count: number, isAnswer: (message: Buffer) => boolean): Lane[] {
     const framed = frame(message);

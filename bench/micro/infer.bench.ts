@@ -5,8 +5,10 @@
 
 import { Admission } from '../../server/data-plane/admission.ts';
 import { InferenceDoor } from '../../server/data-plane/infer.ts';
+import { RequestRecorder } from '../../server/data-plane/request-recorder.ts';
 import { MetricsRegistry } from '../../server/metrics/metrics.ts';
 import { parseMetricsConfig } from '../../server/metrics/metrics-config.ts';
+import { encodeRequest } from '../../server/protocols/oip-json/encode-request.ts';
 import type { ModelRepository } from '../../server/repository/model-repository.ts';
 import { addSubRequest, answeredModel, CountingCaller, MAX_BATCH_SIZE, TickClock } from './answered-model.ts';
 import { CallBench } from './call-bench.ts';
@@ -17,13 +19,17 @@ const model = answeredModel(clock);
 const metrics = new MetricsRegistry({ config: parseMetricsConfig([]) });
 metrics.register(model.reporter);
 // Requests come with their model here: nothing is looked up.
-const door = new InferenceDoor(null as unknown as ModelRepository, new Admission(4096, 2 ** 30), clock, null);
+const open = (recorder: RequestRecorder | null): InferenceDoor =>
+  new InferenceDoor(null as unknown as ModelRepository, new Admission(4096, 2 ** 30), clock, null, recorder);
+const door = open(null);
+// One whose requests have all been taken, as it is for all but the first ones.
+const recordingDoor = open(new RequestRecorder({ directory: '', count: 0, encode: encodeRequest, warn: () => {} }));
 const caller = new CountingCaller();
 const kept: object[] = new Array(COUNT);
 
-function answer(requestsPerTick: number): number {
+function answer(requestsPerTick: number, through: InferenceDoor = door): number {
   for (let sent = 0; sent < COUNT; ) {
-    for (let i = 0; i < requestsPerTick; i++, sent++) door.infer(addSubRequest(caller), model);
+    for (let i = 0; i < requestsPerTick; i++, sent++) through.infer(addSubRequest(caller), model);
     clock.tick();
   }
   return caller.count;
@@ -36,7 +42,8 @@ const bench = new CallBench('an inference request from the door to its answer, a
   })
   .add('one request a tick', COUNT, () => answer(1))
   .add(`${MAX_BATCH_SIZE} requests a tick, one batch`, COUNT, () => answer(MAX_BATCH_SIZE))
-  .add('64 requests a tick, 8 batches', COUNT, () => answer(64));
+  .add('64 requests a tick, 8 batches', COUNT, () => answer(64))
+  .add('64 requests a tick, and a recorder that has its requests', COUNT, () => answer(64, recordingDoor));
 await bench.run();
 if (model.scheduler.inflightCount > 0) throw new Error(`${model.scheduler.inflightCount} requests were not answered`);
 await metrics.close();

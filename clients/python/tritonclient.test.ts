@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -41,5 +42,27 @@ describe.skipIf(reason !== null)(reason === null ? "NVIDIA's Python client" : `N
     expect(stdout).toMatch(/HTTP {2}an error {7}400: .*INPUT1/);
     expect(stdout).toMatch(/gRPC {2}an error {7}StatusCode\.INVALID_ARGUMENT: .*INPUT1/);
     expect(stdout.trim().endsWith('PASS')).toBe(true);
+  });
+
+  test('loads models with what the request brings', async () => {
+    const own = await ServerProcess.start([
+      `--model-repository=${exampleRepository}`,
+      '--model-control-mode=explicit',
+      '--load-model=simple',
+    ]);
+    try {
+      const loading = fileURLToPath(new URL('./load_with_tritonclient.py', import.meta.url));
+      const model = join(exampleRepository, 'simple/1/model.onnx');
+      const { stdout } = await promisify(execFile)(
+        python,
+        [loading, model, '--http', new URL(own.http).host, '--grpc', new URL(own.grpc).host],
+        { timeout: 60_000 },
+      );
+      expect(stdout).toMatch(/HTTP {2}400: parameters\.file:\.\.\/model\.onnx: /);
+      expect(stdout).toMatch(/gRPC {2}StatusCode\.INVALID_ARGUMENT: parameters\.file:\.\.\/model\.onnx: /);
+      expect(stdout.trim().endsWith('PASS')).toBe(true);
+    } finally {
+      await own.stop();
+    }
   });
 });

@@ -114,7 +114,7 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
     });
     await repository.loadAll({ started: () => {}, loading: () => {}, loaded: () => {} });
     door = new InferenceDoor(repository, admission, systemClock, null);
-    model = door.route('repeat_int32', '');
+    model = door.route('repeat_int32', '') as Model;
   });
 
   afterAll(async () => {

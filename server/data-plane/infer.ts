@@ -6,7 +6,9 @@ import type { InferenceRequest, RequestObserver } from '../inference/inference-r
 import type { InferenceResponse } from '../inference/inference-response.ts';
 import type { Model } from '../repository/model.ts';
 import type { ModelRepository } from '../repository/model-repository.ts';
+import { thenWaiting, type Waiting } from '../repository/waiting.ts';
 import type { Admission } from './admission.ts';
+import type { RequestRecorder } from './request-recorder.ts';
 import { validateRequest } from './validate-request.ts';
 
 /** Hears of every ended request; the request log. Null where the log's level is off, so that nothing is formatted. */
@@ -25,32 +27,43 @@ export class InferenceDoor implements RequestObserver {
   readonly #admission: Admission;
   readonly #clock: Clock;
   readonly #log: RequestLog | null;
+  readonly #recorder: RequestRecorder | null;
 
-  constructor(repository: ModelRepository, admission: Admission, clock: Clock, log: RequestLog | null) {
+  constructor(
+    repository: ModelRepository,
+    admission: Admission,
+    clock: Clock,
+    log: RequestLog | null,
+    recorder: RequestRecorder | null = null,
+  ) {
     this.#repository = repository;
     this.#admission = admission;
     this.#clock = clock;
     this.#log = log;
+    this.#recorder = recorder;
   }
 
   /**
-   * The model version that is to answer: `version` as the caller wrote it, '' for the one that the version policy chooses. Throws INVALID_ARGUMENT (not a
-   * version), NOT_FOUND or UNAVAILABLE (reference section 0, "unknown model").
+   * The model version that is to answer: `version` as the caller wrote it (a number or a label), '' for the one that the version policy chooses. A promise only where the model is
+   * loaded on demand and is not in memory; `RouteWait` waits for it. Throws INVALID_ARGUMENT (not a version), NOT_FOUND or UNAVAILABLE (reference section 0, "unknown model").
    */
-  route(modelName: string, version: string): Model {
+  route(modelName: string, version: string): Model | Waiting<Model> {
     return this.#repository.route(modelName, version);
   }
 
   /** As `route`, for a call that has one answer: a decoupled model, which may have any number, is UNIMPLEMENTED there. */
-  routeUnary(modelName: string, version: string): Model {
-    const model = this.#repository.route(modelName, version);
-    if (model.isDecoupled) {
-      throw new InferenceError(
-        'UNIMPLEMENTED',
-        `doesn't support models with decoupled transaction policy: model '${modelName}' may answer a request with any number of responses; use gRPC ModelStreamInfer or the WebSocket`,
-      );
-    }
-    return model;
+  routeUnary(modelName: string, version: string): Model | Waiting<Model> {
+    const routed = this.#repository.route(modelName, version);
+    return routed instanceof Promise ? thenWaiting(routed, requireUnary) : requireUnary(routed);
+  }
+
+  /** A request of so many bytes waits for its model: it counts among those in flight until `release`. Throws UNAVAILABLE when there is no room. */
+  hold(bytes: number): void {
+    this.#admission.admit(bytes);
+  }
+
+  release(bytes: number): void {
+    this.#admission.release(bytes);
   }
 
   /**
@@ -62,6 +75,7 @@ export class InferenceDoor implements RequestObserver {
     validateRequest(request, model.signature);
     this.#admission.admit(request.inputBytes);
     request.model = model;
+    model.lastUsedNs = request.receivedNs;
     request.observer = this;
     try {
       model.scheduler.enqueue(request);
@@ -81,8 +95,11 @@ export class InferenceDoor implements RequestObserver {
 
   onRequestEnd(request: InferenceRequest, response: InferenceResponse | null, error: InferenceError | null): void {
     this.#admission.release(request.inputBytes);
-    const durationNs = this.#clock.nowNs() - request.receivedNs;
-    const { reporter } = request.model as Model;
+    const nowNs = this.#clock.nowNs();
+    const durationNs = nowNs - request.receivedNs;
+    const model = request.model as Model;
+    model.lastUsedNs = nowNs;
+    const { reporter } = model;
     const timing = response === null ? request.timing : response.timing;
     if (error !== null || timing === null) {
       reporter.requestFailed(error === null ? 'OTHER' : error.failureReason, durationNs);
@@ -91,5 +108,14 @@ export class InferenceDoor implements RequestObserver {
       reporter.requestSucceeded(request.batchSize, durationNs, queueNs, computeInputNs, computeInferNs, computeOutputNs);
     }
     if (this.#log !== null) this.#log.ended(request, durationNs, error);
+    if (this.#recorder !== null && error === null) this.#recorder.record(request);
   }
+}
+
+function requireUnary(model: Model): Model {
+  if (!model.isDecoupled) return model;
+  throw new InferenceError(
+    'UNIMPLEMENTED',
+    `doesn't support models with decoupled transaction policy: model '${model.name}' may answer a request with any number of responses; use gRPC ModelStreamInfer or the WebSocket`,
+  );
 }

@@ -108,7 +108,8 @@ test.each([
   ['broken', {}, 400, /^load failed for model 'broken': version 1 is at UNAVAILABLE state: Invalid argument: /],
   ['a/../b', {}, 400, /path traversal/],
   [' ', {}, 400, /Model name cannot be empty/],
-  ['two', { parameters: { config: '{}' } }, 501, /load parameters/],
+  ['two', { parameters: { config: '{' } }, 500, /parameter 'config': not JSON/],
+  ['two', { parameters: { confg: '{}' } }, 400, /confg/],
   ['two', { parameters: 3 }, 400, /^parameters: expected an object/],
 ])('loading %j with %j is refused', async (model, body, status, text) => {
   const answer = await load(model, body);
@@ -117,8 +118,8 @@ test.each([
 });
 
 test('gRPC refuses what it cannot do, rather than pass it over', async () => {
-  const parameters = { config: { stringParam: '{}' } };
-  expect(await ask('RepositoryModelLoad', { modelName: 'two', parameters })).toMatchObject({ code: 12 });
+  const parameters = { confg: { stringParam: '{}' } };
+  expect(await ask('RepositoryModelLoad', { modelName: 'two', parameters })).toMatchObject({ code: 3 });
   expect(await ask('RepositoryModelLoad', { modelName: 'twoo' })).toMatchObject({ code: 13, details: expect.stringContaining("'two'") });
   expect(await ask('RepositoryModelUnload', { modelName: 'one', parameters: { unload_dependents: { boolParam: true } } })).toMatchObject({
     code: 0,

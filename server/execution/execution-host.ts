@@ -73,6 +73,8 @@ export interface InstanceChannel extends InstanceHandle {
 
 export interface LoadedModel {
   readonly metadata: ModelMetadata;
+  /** By how much the host's private memory grew with the model and the instances made so far; 0: not known. */
+  readonly memoryBytes: number;
   /** `onCapacity` is called, with nothing on the stack above it but the loop, whenever `hasCapacity` may have become true. */
   createInstance(onCapacity: () => void): Promise<InstanceChannel>;
   /** Rejects with INVALID_ARGUMENT when the backend has no decoupled models. A process host does it only when it was started for such models. */

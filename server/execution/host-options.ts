@@ -26,6 +26,8 @@ export interface ProcessHostOptions {
   readonly maxHostMemoryBytes: number;
   /** `--backend-config`: backend name to its settings. */
   readonly backendSettings: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** The backend to start before the first load asks for it; '': none. */
+  readonly preload: string;
   /** What the host and its native libraries print, and details of failures; not for callers of the server. */
   readonly onLog: (pid: number, text: string) => void;
   /** The program that a host runs, where it isn't Nereid's own: tests have hosts that lie. */
@@ -44,6 +46,7 @@ export const DEFAULT_HOST_OPTIONS: ProcessHostOptions = {
   startTimeoutMs: 30_000,
   maxHostMemoryBytes: 0,
   backendSettings: {},
+  preload: '',
   onLog: () => {},
   entry: null,
 };

@@ -1,73 +1,13 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { addSub, endlessLoop, identity } from '../../bench/models/test-models.ts';
-import type { InferenceError } from '../../proto/inference-error.ts';
-import { type ExecutionResult, execute, float32, floats, ModelFiles, rejection, type TestInput } from './execution-host.case.ts';
-import { HostPool, type HostPoolOptions } from './host-pool.ts';
-import type { InstanceGroup } from './instance-group.ts';
+import { execute, float32, floats, rejection } from './execution-host.case.ts';
+import { createPool, expectAnswer, files, isRunning, row, Served, stopPools } from './host-pool.case.ts';
 
 const lyingHost = fileURLToPath(new URL('./fixtures/lying-host.mjs', import.meta.url));
-const files = new ModelFiles();
-const pools: HostPool[] = [];
-const log = { info: () => {}, warn: () => {}, error: () => {} };
-
-function createPool(options: Partial<HostPoolOptions> = {}): HostPool {
-  const pool = new HostPool({ kind: 'process', tensorMemoryBytes: 16 * 1024 * 1024, log, ...options });
-  pools.push(pool);
-  return pool;
-}
-
-/** A group as a scheduler uses it: waits for capacity, hears of the end. */
-class Served {
-  readonly #waiting: (() => void)[] = [];
-  failure: InferenceError | null = null;
-  group!: InstanceGroup;
-
-  static async load(pool: HostPool, name: string, bytes: Uint8Array, instanceCount = 1, kind?: 'inline'): Promise<Served> {
-    const served = new Served();
-    served.group = await pool.load(files.spec(name, bytes), {
-      instanceCount,
-      ...(kind === undefined ? {} : { kind }),
-      onCapacity: () => served.#wake(),
-      onFailed: (error) => {
-        served.failure = error;
-        served.#wake();
-      },
-    });
-    return served;
-  }
-
-  async execute(...inputs: TestInput[]): Promise<ExecutionResult> {
-    for (;;) {
-      if (this.failure !== null) throw this.failure;
-      const channel = this.group.take(true);
-      if (channel !== null) return execute(channel, inputs);
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
-  }
-}
-
-function isRunning(pid: number): boolean {
-  return existsSync(`/proc/${pid}/stat`) && !/^[ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!);
-}
-
-const row = float32('INPUT0', [1, 16], Array(16).fill(1));
 const one = float32('INPUT0', [1, 1], [1]);
-const ones = Array(16).fill(1);
 
-async function expectAnswer(served: Served): Promise<void> {
-  expect(floats((await served.execute(row)).outputs[0]!.data)).toEqual(ones);
-}
-
-afterEach(async () => {
-  await Promise.all(pools.splice(0).map((pool) => pool.stop()));
-});
-
+afterEach(stopPools);
 afterAll(() => files.remove());
 
 describe('where models run', () => {
@@ -111,15 +51,21 @@ describe('where models run', () => {
     await expectAnswer(second);
   });
 
-  it('tries a model out and then loads it beside others when there are enough processes', async () => {
+  it('serves a model from where it was tried, then from beside others when there are enough processes', async () => {
     const pool = createPool({ maxHosts: 1 });
     const first = await Served.load(pool, 'full_1', identity('FP32'));
     await expectAnswer(first);
     const pids = pool.pids;
     const second = await Served.load(pool, 'full_2', identity('FP32'));
-    expect(pool.pids).toEqual(pids);
-    await expectAnswer(first);
+    expect(pool.pids).toHaveLength(2);
     await expectAnswer(second);
+    await vi.waitUntil(async () => {
+      await expectAnswer(second);
+      return pool.pids.length === 1;
+    });
+    expect(pool.pids).toEqual(pids);
+    expect(second.group.aliveCount).toBe(1);
+    await expectAnswer(first);
     await second.group.stop();
     await expectAnswer(first);
   });
@@ -145,7 +91,7 @@ describe('where models run', () => {
 
   it('runs models on its own loop when asked to', async () => {
     const pool = createPool();
-    const served = await Served.load(pool, 'inline', identity('FP32'), 2, 'inline');
+    const served = await Served.load(pool, 'inline', identity('FP32'), 2, { kind: 'inline' });
     expect(pool.pids).toHaveLength(0);
     await expectAnswer(served);
     await served.group.stop();

@@ -1,29 +1,36 @@
 /**
  * All execution hosts of a server. Models share processes: a thousand small models must not mean a thousand processes.
  *
- * Which process: a model is first loaded where nothing serves yet, so that a file that crashes its loader costs no request. At start that is one process
- * for everything. Later it is a new process, which stays, with the new model in service, until there are `maxHosts`; from then on the new process only tries
- * the model, which is then loaded into the serving process that has the fewest. A process without models ends.
+ * Which process: a model that nobody has tried is loaded where nothing serves, so that a file that crashes its loader costs no request. Until
+ * `putInService` those are the processes that all models are loaded into, as many as there are cores when loads come faster than one can take them. From then
+ * on it is a process of its own, which stays, with the model in service, until there are `maxHosts`. After that the model serves from it at first and moves,
+ * tried as it is, to the process that has the fewest, as soon as requests come for it; a large one stays, since a process costs little beside it.
+ * A process without models ends, or waits as the spare one for the next load.
  */
 
 import { availableParallelism } from 'node:os';
-import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
+import type { ModelSpec } from '../../backends/api/backend.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { DecoupledChannel } from './decoupled-execution.ts';
 import type { HostKind, InstanceChannel, InstanceHandle } from './execution-host.ts';
 import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
-import { type HostLog, HostSlot, Placement } from './host-slot.ts';
-import { InlineHost } from './inline-host.ts';
-import { InstanceGroup } from './instance-group.ts';
-import { modelKey } from './process-host.ts';
+import { type HostLog, HostSlot } from './host-slot.ts';
+import { InlineModels } from './inline-models.ts';
+import type { InstanceGroup } from './instance-group.ts';
+import { LoadTurns } from './load-turns.ts';
+import { PooledModel, spreadCounts } from './pooled-model.ts';
 
-export interface HostPoolOptions extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog' | 'isDecoupled'>> {
+export interface HostPoolOptions extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog' | 'isDecoupled' | 'preload'>> {
   /** Where models run that don't say it themselves. */
   readonly kind: HostKind;
   /** Tensor memory of each host; see {@link ProcessHostOptions.memoryBytes}. */
   readonly tensorMemoryBytes: number;
-  /** Processes, beside one that tries a model out; as many again for decoupled models, which have processes of their own. */
+  /** Processes that models share; as many again for decoupled models, which have processes of their own. Beside them: those that try a model out, and large models'. */
   readonly maxHosts?: number;
+  /** Loads under way at once; others wait. 4 when left out. */
+  readonly loadConcurrency?: number;
+  /** From `putInService` on, one idle process waits for the next load, which then takes no longer than the model does. For servers whose models change. */
+  readonly keepsSpareHost?: boolean;
   readonly log: HostLog;
 }
 
@@ -35,26 +42,53 @@ export interface PooledModelOptions {
   /** See {@link InstanceGroup}. May be called before `load` resolves. */
   readonly onCapacity: () => void;
   readonly onFailed: (error: InferenceError) => void;
+  /** Calls the load off: it rejects at once with CANCELLED, or the signal's reason where that is an InferenceError; what was done is undone in the background. */
+  readonly signal?: AbortSignal;
 }
 
 /** More would be a mistake in a configuration: each holds memory of its own. */
 const MAX_INSTANCES = 1024;
 
+/** A model of this size keeps the process it was tried in: that costs a fraction of loading it a second time. */
+const LARGE_MODEL_BYTES = 256 * 1024 * 1024;
+
+/** A process that becomes empty meanwhile is the spare one, and none need be started. */
+const SPARE_DELAY_MS = 500;
+
 export class HostPool {
   readonly #options: HostPoolOptions;
   readonly #hostOptions: Partial<ProcessHostOptions>;
   readonly #maxHosts: number;
+  /** Hosts that models share while nothing serves. */
+  readonly #startHosts: number;
+  /** Every host there is. */
+  readonly #hosts: Set<HostSlot> = new Set();
+  /** Those among them that models share; the others try a model out, or are {@link #spare}. */
   readonly #slots: Set<HostSlot> = new Set();
-  readonly #trials: Set<HostSlot> = new Set();
-  #inline: InlineHost | null = null;
-  /** Loads happen one after the other: each decides by what the ones before have left. */
-  #queue: Promise<unknown> = Promise.resolve();
+  #spare: HostSlot | null = null;
+  #spareTimer: NodeJS.Timeout | null = null;
+  /** The backend of the last load: the spare host starts it ahead. */
+  #lastBackend = '';
+  readonly #inline: InlineModels;
+  readonly #models: WeakMap<InstanceGroup<InstanceHandle>, PooledModel> = new WeakMap();
+  readonly #turns: LoadTurns;
+  /** Loads that wait for one of the hosts at start. */
+  readonly #waitingForStart: (() => void)[] = [];
+  /** Models that serve from where they were tried, oldest first, and the moves of such. */
+  readonly #tried: Map<PooledModel, HostSlot> = new Map();
+  #moves: Promise<unknown> = Promise.resolve();
+  /** What is undone after a load was called off. */
+  readonly #undoing: Set<Promise<unknown>> = new Set();
+  #isInService = false;
   #isStopped = false;
 
   constructor(options: HostPoolOptions) {
-    const { kind: _kind, tensorMemoryBytes, maxHosts, log, ...hostOptions } = options;
+    const { kind: _kind, tensorMemoryBytes, maxHosts, loadConcurrency, keepsSpareHost: _keeps, log, ...hostOptions } = options;
     this.#options = options;
     this.#maxHosts = Math.max(1, maxHosts ?? Math.max(4, availableParallelism()));
+    this.#startHosts = Math.min(this.#maxHosts, Math.max(2, availableParallelism()));
+    this.#turns = new LoadTurns(loadConcurrency ?? 4);
+    this.#inline = new InlineModels({ memoryBytes: tensorMemoryBytes, backendSettings: options.backendSettings ?? {} });
     this.#hostOptions = {
       ...hostOptions,
       memoryBytes: tensorMemoryBytes,
@@ -66,159 +100,276 @@ export class HostPool {
     completeHostOptions(this.#hostOptions);
   }
 
-  /** Process ids of the hosts in service. */
+  /** Process ids of all hosts. */
   get pids(): number[] {
-    return [...this.#slots, ...this.#trials].map((slot) => slot.pid).filter((pid) => pid > 0);
+    return [...this.#hosts].map((slot) => slot.pid).filter((pid) => pid > 0);
   }
 
   /**
-   * Loads a model version and creates its instances. Rejects with the backend's error, or UNAVAILABLE when the load ended its host; other models are
-   * unharmed or, where they were loaded beside it and don't serve yet, loaded again.
+   * Loads a model version and creates its instances. Rejects with the backend's error, UNAVAILABLE when the load ended its host, or CANCELLED by
+   * its signal; other models are unharmed or, where they were loaded beside it and don't serve yet, loaded again.
    */
   load(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup<InstanceChannel>> {
-    return this.#enqueueLoad(spec, options, false) as Promise<InstanceGroup<InstanceChannel>>;
+    return this.#startLoad(spec, options, false) as Promise<InstanceGroup<InstanceChannel>>;
   }
 
   /** As {@link load}, for a model whose configuration says that it is decoupled. Rejects with INVALID_ARGUMENT when its backend can't do that. */
   loadDecoupled(spec: ModelSpec, options: PooledModelOptions): Promise<InstanceGroup<DecoupledChannel>> {
-    return this.#enqueueLoad(spec, options, true) as Promise<InstanceGroup<DecoupledChannel>>;
+    return this.#startLoad(spec, options, true) as Promise<InstanceGroup<DecoupledChannel>>;
   }
 
-  #enqueueLoad(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
-    const { instanceCount } = options;
-    if (!(Number.isInteger(instanceCount) && instanceCount >= 1 && instanceCount <= MAX_INSTANCES)) {
-      const text = `model '${spec.name}' asks for ${instanceCount} instances; instance_group counts must sum up to 1 to ${MAX_INSTANCES}`;
-      return Promise.reject(new InferenceError('INVALID_ARGUMENT', text));
-    }
-    const loaded = this.#queue.then(() => {
-      if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
-      return (options.kind ?? this.#options.kind) === 'inline'
-        ? this.#loadInline(spec, options, isDecoupled)
-        : this.#loadInProcesses(spec, options, isDecoupled);
+  /**
+   * Gives a loaded model more or fewer instances, in the hosts it is in as far as they go. Resolves when those that are too many have finished what they had.
+   * Rejects, leaving the instances there were, with INVALID_ARGUMENT for a count that can't be meant, UNAVAILABLE for a model that is being unloaded, or as `load` does.
+   */
+  async resize(group: InstanceGroup<InstanceChannel> | InstanceGroup<DecoupledChannel>, instanceCount: number): Promise<void> {
+    requireInstanceCount(group.key, instanceCount);
+    if (this.#inline.has(group)) return this.#inline.resize(group, instanceCount);
+    const model = this.#models.get(group);
+    if (model === undefined) throw new InferenceError('UNAVAILABLE', `model '${group.key}' is not one of this pool`);
+    await model.change(async () => {
+      if (this.#isStopped) throw stopping();
+      await model.spread(spreadCounts(instanceCount, this.#maxHosts), () => this.#nextSlot(model));
     });
-    this.#queue = loaded.catch(() => {});
-    return loaded;
   }
 
-  /** Everything loaded so far may get requests from now on; a group that was asked for an instance is in service anyway. */
+  /**
+   * Everything loaded so far may get requests from now on. No load may be under way: from here on, models that nobody has tried are kept apart from all others.
+   * A model that got a request is in service anyway.
+   */
   putInService(): void {
-    for (const slot of this.#slots) for (const placement of slot.placements) if (placement.group !== null) placement.group.isServing = true;
+    this.#isInService = true;
+    for (const slot of this.#hosts) for (const { group } of slot.placements) group?.beginService();
+    this.#wantSpare();
   }
 
   /** Ends all hosts, whatever is in flight. Resolves when no process is left. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    await Promise.all([...this.#slots, ...this.#trials].map((slot) => slot.stop()));
-    await this.#queue;
-    await Promise.all([...this.#slots, ...this.#trials].map((slot) => slot.stop()));
-    await this.#inline?.stop();
+    if (this.#spareTimer !== null) clearTimeout(this.#spareTimer);
+    const stopAll = (): Promise<unknown> => Promise.all([...this.#hosts].map((slot) => slot.stop()));
+    await stopAll();
+    await this.#turns.ended();
+    await Promise.allSettled([...this.#undoing, this.#moves]);
+    await stopAll();
+    await this.#inline.stop();
   }
 
-  async #loadInline(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
-    this.#inline ??= new InlineHost({ memoryBytes: this.#options.tensorMemoryBytes, backendSettings: this.#options.backendSettings ?? {} });
-    const loaded = await this.#inline.load(spec);
-    const group = new InstanceGroup<InstanceHandle>({
-      key: modelKey(spec),
-      metadata: loaded.metadata,
+  async #startLoad(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
+    requireInstanceCount(spec.name, options.instanceCount);
+    const { signal } = options;
+    if (signal?.aborted === true) throw calledOff(spec, signal);
+    let trial: HostSlot | null = null;
+    const loaded = this.#turns.run(() => {
+      if (this.#isStopped) throw stopping();
+      if (signal?.aborted === true) throw calledOff(spec, signal);
+      if ((options.kind ?? this.#options.kind) === 'inline') return this.#inline.load(spec, options, isDecoupled);
+      return this.#load(spec, options, isDecoupled, (slot) => {
+        trial = slot;
+      });
+    });
+    if (signal === undefined) return loaded;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        reject(calledOff(spec, signal));
+        // Nothing else is in there, and the load may take long.
+        const undone = (trial?.stop() ?? Promise.resolve()).then(() => loaded).then((group) => group.stop());
+        const undoing = undone.catch(() => {}).finally(() => this.#undoing.delete(undoing));
+        this.#undoing.add(undoing);
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      const removeListener = (): void => signal.removeEventListener('abort', onAbort);
+      loaded.then(resolve, reject).finally(removeListener);
+    });
+  }
+
+  async #load(
+    spec: ModelSpec,
+    options: PooledModelOptions,
+    isDecoupled: boolean,
+    onTrial: (slot: HostSlot | null) => void,
+  ): Promise<InstanceGroup<InstanceHandle>> {
+    const counts = spreadCounts(options.instanceCount, this.#maxHosts);
+    const model = new PooledModel({
+      spec,
+      isDecoupled,
       onCapacity: options.onCapacity,
       onFailed: options.onFailed,
-      onStop: async () => {
-        group.remove(channels);
-        await Promise.all(channels.map((channel) => channel.release()));
-        await loaded.unload();
-      },
+      onServing: () => this.#moveTried(model),
+      onStopping: () => this.#tried.delete(model),
     });
-    const channels: InstanceHandle[] = [];
+    this.#lastBackend = spec.config.backend;
     try {
-      for (let i = 0; i < options.instanceCount; i++) {
-        channels.push(await (isDecoupled ? loaded.createDecoupledInstance(group.tellCapacity) : loaded.createInstance(group.tellCapacity)));
+      let shared = this.#startSlot(isDecoupled);
+      // Nothing waits behind a load that may take long: whichever host is done first takes the next.
+      while (shared?.placingCount) {
+        await new Promise<void>((resolve) => this.#waitingForStart.push(resolve));
+        if (options.signal?.aborted === true) throw calledOff(spec, options.signal);
+        shared = this.#startSlot(isDecoupled);
       }
-    } catch (error) {
-      await group.stop();
-      throw error;
-    }
-    group.add(channels);
-    return group;
-  }
-
-  async #loadInProcesses(spec: ModelSpec, options: PooledModelOptions, isDecoupled: boolean): Promise<InstanceGroup<InstanceHandle>> {
-    const spread = Math.min(options.instanceCount, this.#maxHosts);
-    const counts = Array.from({ length: spread }, (_, i) => Math.ceil((options.instanceCount - i) / spread));
-    const placed = new Map<HostSlot, Placement>();
-    let group: InstanceGroup<InstanceHandle> | null = null;
-    // From the first host on that has the model, its death is mended as any other's.
-    const groupFor = (metadata: ModelMetadata): InstanceGroup<InstanceHandle> => {
-      group ??= new InstanceGroup<InstanceHandle>({
-        key: modelKey(spec),
-        metadata,
-        onCapacity: options.onCapacity,
-        onFailed: options.onFailed,
-        onStop: async () => {
-          await Promise.all([...placed].map(([slot, placement]) => slot.remove(placement)));
-        },
-      });
-      return group;
-    };
-    try {
-      await this.#placeFirst(spec, counts[0]!, isDecoupled, placed, groupFor);
+      if (shared === null) await this.#try(model, counts[0]!, options.signal, onTrial);
+      else await model.place(shared, counts[0]!);
       for (const count of counts.slice(1)) {
-        const slot = this.#nextSlot(isDecoupled, placed);
-        await this.#place(slot, spec, count, placed, groupFor);
+        if (options.signal?.aborted === true) throw calledOff(spec, options.signal);
+        await model.place(this.#nextSlot(model), count);
       }
-      return group!;
+      this.#models.set(model.group!, model);
+      return model.group!;
     } catch (error) {
-      await (group as InstanceGroup<InstanceHandle> | null)?.stop();
+      await model.group?.stop();
       throw error;
     }
   }
 
-  async #place(
-    slot: HostSlot,
-    spec: ModelSpec,
-    count: number,
-    placed: Map<HostSlot, Placement>,
-    groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle>,
-  ): Promise<void> {
-    const placement = new Placement(spec, count);
-    await slot.place(placement, groupFor);
-    placed.set(slot, placement);
-  }
-
-  /** Loads a model that nobody has tried yet, without harm to what serves. */
-  async #placeFirst(
-    spec: ModelSpec,
-    count: number,
-    isDecoupled: boolean,
-    placed: Map<HostSlot, Placement>,
-    groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle>,
-  ): Promise<void> {
-    const slots = this.#slotsFor(isDecoupled);
-    const quiet = slots.find((slot) => !slot.isServing);
-    if (quiet !== undefined || slots.length < this.#maxHosts) {
-      await this.#place(quiet ?? this.#newSlot(this.#slots, isDecoupled), spec, count, placed, groupFor);
-      return;
+  /** Loads a model that nobody has tried, in a host that has nothing else. */
+  async #try(model: PooledModel, count: number, signal: AbortSignal | undefined, onTrial: (slot: HostSlot | null) => void): Promise<void> {
+    // Each waits for requests where it is; there may be no more of them than loads.
+    while (this.#tried.size >= (this.#options.loadConcurrency ?? 4)) {
+      const oldest: PooledModel = this.#tried.keys().next().value!;
+      this.#moveTried(oldest);
+      await this.#moves;
     }
-    const trial = this.#newSlot(this.#trials, isDecoupled);
-    const tried = new Placement(spec, 1);
-    await trial.place(tried, () => null);
-    await trial.remove(tried);
-    await this.#place(this.#nextSlot(isDecoupled, placed), spec, count, placed, groupFor);
+    if (signal?.aborted === true) throw calledOff(model.spec, signal);
+    const trial = this.#takeSpare(model.isDecoupled) ?? this.#newSlot(model.isDecoupled);
+    onTrial(trial);
+    try {
+      await model.place(trial, count);
+    } finally {
+      onTrial(null);
+      this.#wantSpare();
+    }
+    if (this.#hasRoom(model.isDecoupled) || model.group!.memoryBytes > LARGE_MODEL_BYTES) this.#slots.add(trial);
+    else this.#tried.set(model, trial);
   }
 
-  /** Where the next instances of a model go that has some in `taken`: to the host with the fewest models, or a new one. */
-  #nextSlot(isDecoupled: boolean, taken: ReadonlyMap<HostSlot, Placement>): HostSlot {
-    const free = this.#slotsFor(isDecoupled).filter((slot) => !taken.has(slot));
-    if (free.length === 0) return this.#newSlot(this.#slots, isDecoupled);
-    return free.reduce((fewest, slot) => (slot.placements.size < fewest.placements.size ? slot : fewest));
+  /** A model that is in service where it was tried goes to a shared host, one such after the other. */
+  #moveTried(model: PooledModel): void {
+    const trial = this.#tried.get(model);
+    if (trial === undefined || !this.#tried.delete(model)) return;
+    const moved = this.#moves.then(() =>
+      model.change(async () => {
+        if (this.#isStopped || !model.places.has(trial)) return;
+        try {
+          if (this.#hasRoom(model.isDecoupled)) this.#slots.add(trial);
+          else await model.move(trial, this.#nextSlot(model));
+        } catch (error) {
+          if (this.#isStopped) return;
+          this.#options.log.warn(
+            { model: model.key, reason: InferenceError.from(error).message },
+            'a model keeps an execution host of its own',
+          );
+          if (!trial.isStopped) this.#slots.add(trial);
+        }
+      }),
+    );
+    // Unloaded meanwhile, it has left.
+    this.#moves = moved.catch(() => {});
+  }
+
+  /** At start, the host for the next model, busy when all are; null when models that nobody has tried have to be kept apart. */
+  #startSlot(isDecoupled: boolean): HostSlot | null {
+    if (this.#isInService) return null;
+    const quiet = this.#slotsFor(isDecoupled).filter((slot) => !slot.isServing);
+    const least = quiet.reduce<HostSlot | null>(
+      (best, slot) => (best === null || slot.placingCount < best.placingCount ? slot : best),
+      null,
+    );
+    if (least !== null && (least.placingCount === 0 || quiet.length >= this.#startHosts || !this.#hasRoom(isDecoupled))) return least;
+    if (!this.#hasRoom(isDecoupled)) return null;
+    const slot = this.#newSlot(isDecoupled);
+    this.#slots.add(slot);
+    return slot;
+  }
+
+  /** Where further instances of a model go: to the shared host with the fewest models that it is not in, or a new one. */
+  #nextSlot(model: PooledModel): HostSlot {
+    const free = this.#slotsFor(model.isDecoupled).filter((slot) => !model.places.has(slot));
+    const load = (slot: HostSlot): number => slot.placements.size + slot.placingCount;
+    if (free.length > 0) return free.reduce((fewest, slot) => (load(slot) < load(fewest) ? slot : fewest));
+    const slot = this.#newSlot(model.isDecoupled);
+    this.#slots.add(slot);
+    return slot;
   }
 
   #slotsFor(isDecoupled: boolean): HostSlot[] {
     return [...this.#slots].filter((slot) => slot.isDecoupled === isDecoupled && !slot.isStopped);
   }
 
-  #newSlot(set: Set<HostSlot>, isDecoupled: boolean): HostSlot {
-    const slot = new HostSlot({ ...this.#hostOptions, isDecoupled }, this.#options.log, (empty) => set.delete(empty));
-    set.add(slot);
+  #hasRoom(isDecoupled: boolean): boolean {
+    return this.#slotsFor(isDecoupled).length < this.#maxHosts;
+  }
+
+  #newSlot(isDecoupled: boolean, preload = ''): HostSlot {
+    if (this.#isStopped) throw stopping();
+    const slot = new HostSlot({ ...this.#hostOptions, isDecoupled, preload }, this.#options.log, {
+      placed: () => {
+        for (const resolve of this.#waitingForStart.splice(0)) resolve();
+      },
+      keepsEmpty: (empty) => this.#keepsAsSpare(empty),
+      stopped: (gone) => {
+        this.#hosts.delete(gone);
+        this.#slots.delete(gone);
+        if (this.#spare === gone) this.#spare = null;
+      },
+    });
+    this.#hosts.add(slot);
     return slot;
   }
+
+  #keepsAsSpare(slot: HostSlot): boolean {
+    if (!this.#isSpareWanted || slot.isDecoupled) return false;
+    this.#slots.delete(slot);
+    this.#spare = slot;
+    return true;
+  }
+
+  get #isSpareWanted(): boolean {
+    return (
+      this.#options.keepsSpareHost === true &&
+      this.#options.kind === 'process' &&
+      this.#isInService &&
+      !this.#isStopped &&
+      this.#spare === null
+    );
+  }
+
+  #takeSpare(isDecoupled: boolean): HostSlot | null {
+    const spare = this.#spare;
+    if (isDecoupled || spare === null || spare.isStopped) return null;
+    this.#spare = null;
+    return spare;
+  }
+
+  #wantSpare(): void {
+    if (!this.#isSpareWanted || this.#spareTimer !== null) return;
+    this.#spareTimer = setTimeout(() => {
+      this.#spareTimer = null;
+      if (!this.#isSpareWanted) return;
+      const spare = this.#newSlot(false, this.#lastBackend);
+      this.#spare = spare;
+      spare.warm().catch((error: unknown) => {
+        if (this.#isStopped) return;
+        this.#options.log.warn({ reason: InferenceError.from(error).message }, 'a spare execution host could not be started');
+        if (this.#spare === spare) this.#spare = null;
+        if (spare.placements.size === 0 && spare.placingCount === 0) void spare.stop().then(() => this.#hosts.delete(spare));
+      });
+    }, SPARE_DELAY_MS).unref();
+  }
+}
+
+function requireInstanceCount(model: string, instanceCount: number): void {
+  if (Number.isInteger(instanceCount) && instanceCount >= 1 && instanceCount <= MAX_INSTANCES) return;
+  const text = `model '${model}' asks for ${instanceCount} instances; instance_group counts must sum up to 1 to ${MAX_INSTANCES}`;
+  throw new InferenceError('INVALID_ARGUMENT', text);
+}
+
+function stopping(): InferenceError {
+  return new InferenceError('UNAVAILABLE', 'the server is stopping');
+}
+
+function calledOff(spec: ModelSpec, signal: AbortSignal): InferenceError {
+  if (signal.reason instanceof InferenceError) return signal.reason;
+  return new InferenceError('CANCELLED', `the load of model '${spec.name}' version ${spec.version} was called off`, {
+    failureReason: 'CANCELED',
+  });
 }

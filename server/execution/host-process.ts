@@ -87,7 +87,7 @@ function onFrame(kind: number, payload: Buffer): void {
     case FRAME_KIND.load:
       void answer(parse<LoadMessage>(payload), async (message) => ({
         kind: FRAME_KIND.loaded,
-        body: { metadata: await loaded().load(message) },
+        body: await loaded().load(message),
       }));
       break;
     case FRAME_KIND.unload:
@@ -99,7 +99,7 @@ function onFrame(kind: number, payload: Buffer): void {
     case FRAME_KIND.createInstance:
       void answer(parse<CreateInstanceMessage>(payload), async (message) => ({
         kind: FRAME_KIND.done,
-        body: { maxRequests: await loaded().createInstance(message) },
+        body: await loaded().createInstance(message),
       }));
       break;
     case FRAME_KIND.disposeInstance:
@@ -149,6 +149,8 @@ function hello(message: HelloMessage): void {
   }
   const ready: ReadyMessage = { boundaryVersion: BOUNDARY_VERSION, pid: process.pid };
   control.write(controlFrame(FRAME_KIND.ready, ready));
+  // What is wrong with it is said by the load that needs it.
+  if (message.preload !== '') backends.backend(message.preload).catch(() => {});
 }
 
 /** Runs a control request and sends its answer; whatever goes wrong is an answer too. */

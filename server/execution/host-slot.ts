@@ -20,18 +20,26 @@ export interface HostLog {
 export class Placement {
   readonly spec: ModelSpec;
   readonly key: string;
-  readonly instanceCount: number;
-  /** Null until the model is loaded, and for one that is only tried. */
+  /** How many there are to be; changed by {@link HostSlot.resize}. */
+  instanceCount: number;
+  /** Null until the model is loaded. */
   group: InstanceGroup<InstanceHandle> | null = null;
   loaded: LoadedModel | null = null;
   channels: InstanceHandle[] = [];
   /** Replacements that ended while they loaded it, one after the other. */
   reloadDeaths = 0;
+  #memoryBytes = 0;
 
   constructor(spec: ModelSpec, instanceCount: number) {
     this.spec = spec;
     this.key = modelKey(spec);
     this.instanceCount = instanceCount;
+  }
+
+  /** As {@link InstanceGroup.memoryBytes}, of this host; while it is being replaced, of the one before. */
+  get memoryBytes(): number {
+    if (this.loaded !== null) this.#memoryBytes = this.loaded.memoryBytes;
+    return this.#memoryBytes;
   }
 
   /** In service, or to be once its slot has a host again. */
@@ -47,11 +55,20 @@ const BACKOFF_WINDOW_MS = 60_000;
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
 
+export interface HostSlotOwner {
+  /** A load here has ended, well or not. */
+  placed(): void;
+  /** The last model has gone. Whether the slot keeps its process, for what comes next; else it stops itself. */
+  keepsEmpty(slot: HostSlot): boolean;
+  /** It has stopped itself. */
+  stopped(slot: HostSlot): void;
+}
+
 export class HostSlot {
   readonly placements: Set<Placement> = new Set();
   readonly #options: Partial<ProcessHostOptions>;
   readonly #log: HostLog;
-  readonly #onEmpty: (slot: HostSlot) => void;
+  readonly #owner: HostSlotOwner;
   #host: ProcessHost | null = null;
   /** What changes the slot happens one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -61,11 +78,10 @@ export class HostSlot {
   #isStopped = false;
   #cancelBackoff: (() => void) | null = null;
 
-  /** `onEmpty` is told when the last model has gone and the slot has stopped itself. */
-  constructor(options: Partial<ProcessHostOptions>, log: HostLog, onEmpty: (slot: HostSlot) => void) {
+  constructor(options: Partial<ProcessHostOptions>, log: HostLog, owner: HostSlotOwner) {
     this.#options = options;
     this.#log = log;
-    this.#onEmpty = onEmpty;
+    this.#owner = owner;
   }
 
   /** The host's process id; -1 while there is none. */
@@ -76,6 +92,11 @@ export class HostSlot {
   /** It has stopped, or is about to: nothing can be placed here any more. */
   get isStopped(): boolean {
     return this.#isStopped;
+  }
+
+  /** Loads under way here, or waiting for their turn. */
+  get placingCount(): number {
+    return this.#placing;
   }
 
   /** Which models it is for. */
@@ -93,9 +114,9 @@ export class HostSlot {
    * Loads a model and creates its instances here, in the host there is or in a new one, and puts them into the group that `groupFor` gives. Rejects as
    * {@link ProcessHost.load} does, the slot then being as it was (with a new process, if the load ended the old one).
    */
-  place(placement: Placement, groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle> | null): Promise<void> {
+  place(placement: Placement, groupFor: (metadata: ModelMetadata) => InstanceGroup<InstanceHandle>): Promise<void> {
     this.#placing++;
-    return this.#enqueue(async () => {
+    const placed = this.#enqueue(async () => {
       try {
         if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
         const host = await this.#liveHost();
@@ -103,14 +124,49 @@ export class HostSlot {
         // Only now: a load that ends its host is not tried again with the replacement.
         this.placements.add(placement);
         placement.group = groupFor(placement.loaded!.metadata);
-        placement.group?.add(placement.channels);
+        placement.group.add(placement.channels);
         this.#placing--;
       } catch (error) {
         this.#placing--;
-        if (this.#isEmpty) await this.#stopEmpty();
+        if (this.#isEmpty && !this.#isKept()) await this.#stopEmpty();
         throw error;
       }
     });
+    return placed.finally(() => this.#owner.placed());
+  }
+
+  /** Starts the process before there is a model for it. */
+  warm(): Promise<void> {
+    return this.#enqueue(async () => {
+      if (!this.#isStopped) await this.#liveHost();
+    });
+  }
+
+  /**
+   * Adds instances of a model that is here, or releases some after what they have in flight. Rejects, with the instances there were, when more cannot be made.
+   */
+  async resize(placement: Placement, instanceCount: number): Promise<void> {
+    let gone: InstanceHandle[] = [];
+    await this.#enqueue(async () => {
+      const { group, loaded, channels } = placement;
+      if (group === null || !placement.isWanted || !this.placements.has(placement)) {
+        throw group?.failure ?? new InferenceError('UNAVAILABLE', `model '${placement.key}' is not loaded any more`);
+      }
+      // Without a host, its replacement makes as many as are wanted by then.
+      if (loaded !== null && instanceCount > channels.length) {
+        const added = await this.#createInstances(loaded, placement, instanceCount - channels.length);
+        placement.channels = [...channels, ...added];
+        // Ended meanwhile, the host's end has been told, and its replacement brings all of them.
+        if (placement.loaded === loaded) group.add(added);
+        else placement.channels = [];
+      } else {
+        gone = channels.slice(instanceCount);
+        placement.channels = channels.slice(0, instanceCount);
+        group.remove(gone);
+      }
+      placement.instanceCount = instanceCount;
+    });
+    await Promise.all(gone.map((channel) => channel.release()));
   }
 
   /** Releases a model's instances after what they have in flight, and unloads it. The last one's end is the host's. */
@@ -125,7 +181,7 @@ export class HostSlot {
       const { loaded } = placement;
       placement.loaded = null;
       placement.channels = [];
-      if (this.#isEmpty) await this.#stopEmpty();
+      if (this.#isEmpty && !this.#isKept()) await this.#stopEmpty();
       else await loaded?.unload();
     });
   }
@@ -148,10 +204,14 @@ export class HostSlot {
     return ran;
   }
 
+  #isKept(): boolean {
+    return this.#host?.isAlive === true && !this.#isStopped && this.#owner.keepsEmpty(this);
+  }
+
   async #stopEmpty(): Promise<void> {
     this.#isStopped = true;
     await this.#host?.stop();
-    this.#onEmpty(this);
+    this.#owner.stopped(this);
   }
 
   async #liveHost(): Promise<ProcessHost> {
@@ -169,20 +229,28 @@ export class HostSlot {
 
   async #load(host: ProcessHost, placement: Placement): Promise<void> {
     const loaded = await host.load(placement.spec);
-    const channels: InstanceHandle[] = [];
-    const onCapacity = (): void => placement.group?.tellCapacity();
     try {
-      for (let i = 0; i < placement.instanceCount; i++) {
-        channels.push(await (this.isDecoupled ? loaded.createDecoupledInstance(onCapacity) : loaded.createInstance(onCapacity)));
-      }
+      placement.channels = await this.#createInstances(loaded, placement, placement.instanceCount);
     } catch (error) {
       // A host that others serve from goes on, and should not keep what nobody uses.
-      await Promise.all(channels.map((channel) => channel.release()));
       await loaded.unload();
       throw error;
     }
     placement.loaded = loaded;
-    placement.channels = channels;
+  }
+
+  async #createInstances(loaded: LoadedModel, placement: Placement, count: number): Promise<InstanceHandle[]> {
+    const channels: InstanceHandle[] = [];
+    const onCapacity = (): void => placement.group?.tellCapacity();
+    try {
+      for (let i = 0; i < count; i++) {
+        channels.push(await (this.isDecoupled ? loaded.createDecoupledInstance(onCapacity) : loaded.createInstance(onCapacity)));
+      }
+      return channels;
+    } catch (error) {
+      await Promise.all(channels.map((channel) => channel.release()));
+      throw error;
+    }
   }
 
   #onEnd(host: ProcessHost, end: HostEnd): void {

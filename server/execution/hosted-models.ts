@@ -5,6 +5,7 @@
 import type { DecoupledModelInstance, Model, ModelMetadata } from '../../backends/api/backend.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import type { DecoupledWorker } from './decoupled-worker.ts';
+import { privateMemoryBytes } from './execution-watch.ts';
 import type { InstanceWorker } from './instance-worker.ts';
 import type { BackendLoader } from './load-backend.ts';
 import type { CreateInstanceMessage, DisposeInstanceMessage, LoadMessage, UnloadMessage } from './messages.ts';
@@ -21,11 +22,13 @@ export class HostedModels {
     this.#decoupled = decoupled;
   }
 
-  async load(message: LoadMessage): Promise<ModelMetadata> {
+  async load(message: LoadMessage): Promise<{ readonly metadata: ModelMetadata; readonly memoryBytes: number }> {
     const backend = await this.#backends.backend(message.spec.config.backend);
+    // The backend's own memory is not the model's.
+    const before = privateMemoryBytes(process.pid);
     const model = await backend.load(message.spec);
     this.#models.set(message.model, { model, name: message.spec.name });
-    return model.metadata;
+    return { metadata: model.metadata, memoryBytes: grownBytes(before) };
   }
 
   async unload(message: UnloadMessage): Promise<void> {
@@ -35,20 +38,21 @@ export class HostedModels {
     await hosted.model.unload();
   }
 
-  /** Returns how many requests a decoupled instance takes at once; 0: it has no bound of its own. */
-  async createInstance(message: CreateInstanceMessage): Promise<number> {
+  /** `maxRequests`: how many a decoupled instance takes at once; 0: it has no bound of its own. */
+  async createInstance(message: CreateInstanceMessage): Promise<{ readonly maxRequests: number; readonly memoryBytes: number }> {
     const hosted = this.#models.get(message.model);
     if (hosted === undefined) throw new InferenceError('NOT_FOUND', `the execution host has no model ${message.model}`);
     const { model, name: modelName } = hosted;
     const { metadata } = model;
+    const before = privateMemoryBytes(process.pid);
     if (message.isDecoupled) {
       const decoupled = await createDecoupledInstance(model, modelName);
       this.#decoupled.instances.set(message.instance, { instance: decoupled, metadata, modelName });
-      return decoupled.maxRequests ?? 0;
+      return { maxRequests: decoupled.maxRequests ?? 0, memoryBytes: grownBytes(before) };
     }
     const instance = await model.createInstance();
     this.#worker.instances.set(message.instance, { instance, metadata, modelName });
-    return 0;
+    return { maxRequests: 0, memoryBytes: grownBytes(before) };
   }
 
   async disposeInstance({ instance }: DisposeInstanceMessage): Promise<void> {
@@ -58,6 +62,10 @@ export class HostedModels {
     this.#decoupled.instances.delete(instance);
     await hosted.instance.dispose();
   }
+}
+
+function grownBytes(beforeBytes: number): number {
+  return Math.max(0, privateMemoryBytes(process.pid) - beforeBytes);
 }
 
 /** Rejects with INVALID_ARGUMENT when the model's backend has no such instances. */

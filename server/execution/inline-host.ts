@@ -80,6 +80,7 @@ export class InlineHost implements ExecutionHost {
     const tensors = new ModelTensors(`${spec.name}:${spec.version}`, model.metadata);
     return {
       metadata: model.metadata,
+      memoryBytes: 0,
       createInstance: async (onCapacity) => {
         const instance = await model.createInstance();
         const channel = new InlineInstanceChannel(instance, spec.name, tensors, this.#memory, onCapacity, () =>

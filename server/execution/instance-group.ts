@@ -17,6 +17,10 @@ export interface InstanceGroupInit {
   /** No instance will come back; the group stays failed. Called once at most, never after `stop` began. */
   readonly onFailed: (error: InferenceError) => void;
   readonly onStop: () => Promise<void>;
+  /** It is asked for an instance for the first time. */
+  readonly onServing?: () => void;
+  /** See {@link InstanceGroup.memoryBytes}; left out: not known. */
+  readonly memoryBytes?: () => number;
 }
 
 /**
@@ -30,10 +34,11 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   readonly #onCapacity: () => void;
   readonly #onFailed: (error: InferenceError) => void;
   readonly #onStop: () => Promise<void>;
+  readonly #onServing: (() => void) | null;
+  readonly #memoryBytes: (() => number) | null;
   readonly #channels: Channel[] = [];
   #next = 0;
-  /** Whether it was ever asked for an instance: from then on its hosts serve. */
-  isServing = false;
+  #isServing = false;
   #failure: InferenceError | null = null;
   #deathTimes: number[] = [];
   #isStopping = false;
@@ -45,6 +50,28 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
     this.#onCapacity = init.onCapacity;
     this.#onFailed = init.onFailed;
     this.#onStop = init.onStop;
+    this.#onServing = init.onServing ?? null;
+    this.#memoryBytes = init.memoryBytes ?? null;
+  }
+
+  /** Whether it was ever asked for an instance: from then on its hosts serve. */
+  get isServing(): boolean {
+    return this.#isServing;
+  }
+
+  /** Requests may come from now on; `take` says so too. */
+  beginService(): void {
+    if (this.#isServing) return;
+    this.#isServing = true;
+    this.#onServing?.();
+  }
+
+  /**
+   * What the model was seen to take: growth of its hosts' private memory (not tensor memory) while they loaded it and made its instances. An estimate:
+   * what runs in a host at the same time, and its garbage collector, blur it by some MiB, and what runs take later is not in it. 0 where it is not known: inline, or not Linux.
+   */
+  get memoryBytes(): number {
+    return this.#memoryBytes?.() ?? 0;
   }
 
   /** Instances that are alive now. */
@@ -71,7 +98,7 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
    * (`isComplete` false) is not given to an instance that has something to do.
    */
   take(isComplete: boolean): Channel | null {
-    this.isServing = true;
+    if (!this.#isServing) this.beginService();
     const channels = this.#channels;
     const count = channels.length;
     let best: Channel | null = null;

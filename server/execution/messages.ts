@@ -137,6 +137,8 @@ export interface HelloMessage {
   readonly spinUs: number;
   /** `--backend-config`: backend name to its settings. */
   readonly backendSettings: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** The backend that the first load will probably ask for; '': not known. */
+  readonly preload: string;
 }
 
 /** `id` in each request below comes back in its `loaded`, `done` or `failed`. */
@@ -174,12 +176,16 @@ export interface ReadyMessage {
 export interface LoadedMessage {
   readonly id: number;
   readonly metadata: ModelMetadata;
+  /** By how much the host's private memory grew; 0: not known. */
+  readonly memoryBytes: number;
 }
 
 export interface DoneMessage {
   readonly id: number;
   /** Of a decoupled instance: how many requests its backend takes at once; 0 or none: as many as it is given. */
   readonly maxRequests?: number;
+  /** Of an instance that was created; as in {@link LoadedMessage}. */
+  readonly memoryBytes?: number;
 }
 
 export interface FailedMessage {

@@ -9,9 +9,8 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import { checkMetadata } from './check-metadata.ts';
 import { HostFault } from './check-response.ts';
 import { ProcessDecoupledChannel } from './decoupled-channel.ts';
-import type { DecoupledChannel } from './decoupled-execution.ts';
 import { DecoupledLink } from './decoupled-link.ts';
-import type { ExecutionHost, HostEnd, HostKind, InstanceChannel, LoadedModel } from './execution-host.ts';
+import type { ExecutionHost, HostEnd, HostKind, LoadedModel } from './execution-host.ts';
 import { ExecutionWatch } from './execution-watch.ts';
 import { FrameReader } from './frame-reader.ts';
 import { hostEntry } from './host-entry.ts';
@@ -35,6 +34,12 @@ const TRIM_INTERVAL_MS = 10_000;
 /** `name:version`, as HostEnd.blamed has it. */
 export function modelKey(spec: ModelSpec): string {
   return `${spec.name}:${spec.version}`;
+}
+
+interface CreatedInstance {
+  readonly instance: number;
+  readonly maxRequests: number;
+  readonly memoryBytes: number;
 }
 
 interface Ending {
@@ -119,7 +124,8 @@ export class ProcessHost implements ExecutionHost {
       onTooLarge: (usedBytes) => this.#onTooLarge(usedBytes),
     });
     this.ended = this.#listen(stdio);
-    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, spinUs: options.spinUs, backendSettings: options.backendSettings };
+    const { spinUs, backendSettings, preload } = options;
+    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, spinUs, backendSettings, preload };
     this.#control.write(controlFrame(FRAME_KIND.hello, hello));
     this.#trimTimer = setInterval(() => this.#link.trim(), TRIM_INTERVAL_MS).unref();
   }
@@ -296,36 +302,37 @@ export class ProcessHost implements ExecutionHost {
       this.#onFault(error.message, key);
       throw new InferenceError('UNAVAILABLE', `the execution host ${error.message} for model '${key}'; it was ended`);
     }
-    return {
+    const loaded = {
       metadata: tensors.metadata,
-      createInstance: (onCapacity) => this.#createInstance(model, tensors, onCapacity),
-      createDecoupledInstance: (onCapacity) => this.#createDecoupledInstance(model, tensors, onCapacity),
+      memoryBytes: grownBytes(answer),
+      createInstance: async (onCapacity: () => void) => {
+        const link = this.#batches;
+        if (link === null) throw new Error('this execution host is for decoupled models');
+        const { instance, memoryBytes } = await this.#requestInstance(model, tensors, false);
+        loaded.memoryBytes += memoryBytes;
+        return this.#adopt(new ProcessInstanceChannel(link, tensors, instance, onCapacity, this.#disposeInstance));
+      },
+      createDecoupledInstance: async (onCapacity: () => void) => {
+        const link = this.#decoupled;
+        if (link === null) throw new Error('this execution host is not for decoupled models');
+        const { instance, maxRequests, memoryBytes } = await this.#requestInstance(model, tensors, true);
+        loaded.memoryBytes += memoryBytes;
+        return this.#adopt(new ProcessDecoupledChannel(link, tensors, instance, maxRequests, onCapacity, this.#disposeInstance));
+      },
       unload: async () => {
         if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.unload, { model }));
       },
     };
+    return loaded;
   }
 
-  async #createInstance(model: number, tensors: ModelTensors, onCapacity: () => void): Promise<InstanceChannel> {
-    const link = this.#batches;
-    if (link === null) throw new Error('this execution host is for decoupled models');
-    const { instance } = await this.#requestInstance(model, tensors, false);
-    return this.#adopt(new ProcessInstanceChannel(link, tensors, instance, onCapacity, this.#disposeInstance));
-  }
-
-  async #createDecoupledInstance(model: number, tensors: ModelTensors, onCapacity: () => void): Promise<DecoupledChannel> {
-    const link = this.#decoupled;
-    if (link === null) throw new Error('this execution host is not for decoupled models');
-    const { instance, maxRequests } = await this.#requestInstance(model, tensors, true);
-    return this.#adopt(new ProcessDecoupledChannel(link, tensors, instance, maxRequests, onCapacity, this.#disposeInstance));
-  }
-
-  async #requestInstance(model: number, tensors: ModelTensors, isDecoupled: boolean): Promise<{ instance: number; maxRequests: number }> {
+  async #requestInstance(model: number, tensors: ModelTensors, isDecoupled: boolean): Promise<CreatedInstance> {
     const instance = ++this.#lastNumber;
     const body = { model, instance, isDecoupled };
     const created = this.#loadQueue.then(() => this.#timedRequest(tensors.key, FRAME_KIND.createInstance, body));
     this.#loadQueue = created.catch(() => {});
-    return { instance, maxRequests: Number((await created)['maxRequests']) };
+    const answer = await created;
+    return { instance, maxRequests: Number(answer['maxRequests']), memoryBytes: grownBytes(answer) };
   }
 
   #adopt<Channel extends ProcessInstanceChannel | ProcessDecoupledChannel>(channel: Channel): Channel {
@@ -376,6 +383,12 @@ export class ProcessHost implements ExecutionHost {
       if (this.#ending === null) throw error;
     }
   }
+}
+
+/** What a host says of its own memory is for sums alone: a number that can't be is none. */
+function grownBytes(answer: Readonly<Record<string, unknown>>): number {
+  const bytes = answer['memoryBytes'];
+  return typeof bytes === 'number' && Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : 0;
 }
 
 function gib(bytes: number): string {

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
 import { LatencyHistogram, stageBoundsNs } from './latency-histogram.ts';
 import { LatencyWindow } from './latency-window.ts';
+import { LoadCounts } from './load-counts.ts';
 import { defaultMetricsConfig, type MetricsConfig } from './metrics-config.ts';
 import { type ModelSeries, modelFamilies, type Stage } from './model-families.ts';
 import type { ModelReporter } from './model-reporter.ts';
@@ -65,6 +66,7 @@ const systemGauges: readonly SystemGauge[] = [
  */
 export class MetricsRegistry {
   readonly contentType: string = 'text/plain; version=0.0.4; charset=utf-8';
+  readonly loadCounts: LoadCounts = new LoadCounts();
   readonly #options: MetricsRegistryOptions;
   /** By labels: a reload registers the new load's reporter while the old one still serves; the latest is the one shown. */
   readonly #series: Map<string, ModelSeries[]> = new Map();
@@ -136,6 +138,7 @@ export class MetricsRegistry {
         await nextTurn();
       }
     }
+    this.loadCounts.write(lines);
     page += `${lines.join('\n')}\n`;
     return page + (await library.metrics());
   }

@@ -3,7 +3,7 @@ import type { ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput } from 
 import { DATATYPES } from '../../proto/datatype.ts';
 import { invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
-import { throwOnConfigErrors } from './config-finding.ts';
+import { type ConfigFinding, throwOnConfigErrors } from './config-finding.ts';
 import { fillSchedulerDefaults } from './normalise-model-config.ts';
 import { validateModelConfig } from './validate-model-config.ts';
 
@@ -15,22 +15,43 @@ export interface AutoCompleteOptions {
 /** Triton's, so that a repository behaves the same. */
 export const DEFAULT_MAX_BATCH_SIZE = 4;
 
+/** What the configuration and the model's file disagree about. */
+export interface ConfigMismatch extends ConfigFinding {
+  /** Field and message in one, with the tensor's name. */
+  readonly text: string;
+}
+
+export interface CompletedConfig {
+  readonly config: ModelConfig;
+  readonly mismatches: readonly ConfigMismatch[];
+}
+
 /**
  * A normalised configuration completed by what the model's file states, and checked against it. Batching, inputs and outputs are filled in where
  * the configuration lacks inputs or outputs; a configuration that lists both is only checked. Throws INVALID_ARGUMENT when configuration and
- * file disagree, with what each says. Source: reference 6.3, ONNX backend auto-complete.
+ * file disagree, with what each says, every disagreement on a line. Source: reference 6.3, ONNX backend auto-complete.
  */
 export function autoCompleteConfig(config: ModelConfig, metadata: ModelMetadata, options?: AutoCompleteOptions): ModelConfig {
+  const completed = completeConfig(config, metadata, options);
+  if (completed.mismatches.length > 0) {
+    throw invalidArgument(completed.mismatches.map(({ text }) => `model '${config.name}': ${text}`).join('\n'));
+  }
+  // Sizes that depend on max_batch_size could not be compared before it was known.
+  throwOnConfigErrors(validateModelConfig(completed.config), `model '${config.name}'`);
+  return completed.config;
+}
+
+/** The same without judging: validateModelConfig has not seen the result, and nothing is thrown. */
+export function completeConfig(config: ModelConfig, metadata: ModelMetadata, options?: AutoCompleteOptions): CompletedConfig {
+  const mismatches: ConfigMismatch[] = [];
   const isComplete = config.input.length > 0 && config.output.length > 0;
   const completed = isComplete ? config : fillFromMetadata(config, metadata, options?.defaultMaxBatchSize ?? DEFAULT_MAX_BATCH_SIZE);
   const result = fillSchedulerDefaults({
     ...completed,
-    input: checkTensors('input', completed.input, metadata.inputs, completed),
-    output: checkTensors('output', completed.output, metadata.outputs, completed),
+    input: checkTensors('input', completed.input, metadata.inputs, completed, mismatches),
+    output: checkTensors('output', completed.output, metadata.outputs, completed, mismatches),
   });
-  // Sizes that depend on max_batch_size could not be compared before it was known.
-  throwOnConfigErrors(validateModelConfig(result), `model '${result.name}'`);
-  return result;
+  return { config: result, mismatches };
 }
 
 /** Every tensor has a leading dimension that the file leaves open. */
@@ -109,39 +130,50 @@ function checkTensors<T extends ModelInput | ModelOutput>(
   configured: readonly T[],
   inModel: readonly TensorMetadata[],
   config: ModelConfig,
+  mismatches: ConfigMismatch[],
 ): T[] {
   const byName = new Map(inModel.map((tensor) => [tensor.name, tensor]));
   const checked = configured.map((tensor, index) => {
     const known = byName.get(tensor.name);
-    if (known === undefined) {
-      throw mismatch(
-        config,
-        `unexpected inference ${kind} '${tensor.name}', allowed ${kind}s are: ${[...byName.keys()].join(', ')}${didYouMean(tensor.name, byName.keys())}`,
-      );
-    }
-    return checkTensor(`${kind}[${index}]`, tensor, known, config);
+    if (known !== undefined) return checkTensor(`${kind}[${index}]`, tensor, known, config, mismatches);
+    const message = `unexpected inference ${kind} '${tensor.name}', allowed ${kind}s are: ${[...byName.keys()].join(', ')}${didYouMean(tensor.name, byName.keys())}`;
+    mismatches.push({ severity: 'error', field: `${kind}[${index}].name`, message, text: message });
+    return tensor;
   });
   // An output that is not listed is simply not served; an input that is not listed would have no value.
   const names = new Set(configured.map((tensor) => tensor.name));
   const missing =
     kind === 'input' ? inModel.filter((tensor) => !tensor.optional && !names.has(tensor.name)).map((tensor) => tensor.name) : [];
-  if (missing.length > 0) throw mismatch(config, `input: expected every required input of the model, missing ${missing.join(', ')}`);
+  if (missing.length > 0) {
+    const message = `expected every required input of the model, missing ${missing.join(', ')}`;
+    mismatches.push({ severity: 'error', field: 'input', message, text: `input: ${message}` });
+  }
   return checked;
 }
 
-function checkTensor<T extends ModelInput | ModelOutput>(path: string, tensor: T, known: TensorMetadata, config: ModelConfig): T {
+/** At most one mismatch: the next would follow from it. */
+function checkTensor<T extends ModelInput | ModelOutput>(
+  path: string,
+  tensor: T,
+  known: TensorMetadata,
+  config: ModelConfig,
+  mismatches: ConfigMismatch[],
+): T {
+  const mismatch = (field: string, message: string): T => {
+    mismatches.push({ severity: 'error', field: `${path}.${field}`, message, text: `${path} '${tensor.name}': ${field}: ${message}` });
+    return tensor;
+  };
   const batches = config.maxBatchSize > 0;
-  const label = `${path} '${tensor.name}'`;
   const expectedType = DATATYPES[known.datatype].configName;
   if (tensor.dataType !== expectedType) {
-    throw mismatch(config, `${label}: data_type: the model says ${expectedType}, the configuration ${tensor.dataType}`);
+    return mismatch('data_type', `the model says ${expectedType}, the configuration ${tensor.dataType}`);
   }
   if (batches && known.shape[0] !== -1) {
-    throw mismatch(
-      config,
-      `${label}: max_batch_size: the model does not batch (its shape is ${shapeText(known.shape)}, and batching needs -1 as the first dimension), ` +
-        `the configuration says ${config.maxBatchSize}; set max_batch_size to 0 and give all dimensions in dims`,
-    );
+    const message =
+      `the model does not batch (its shape is ${shapeText(known.shape)}, and batching needs -1 as the first dimension), ` +
+      `the configuration says ${config.maxBatchSize}; set max_batch_size to 0 and give all dimensions in dims`;
+    mismatches.push({ severity: 'error', field: 'max_batch_size', message, text: `${path} '${tensor.name}': max_batch_size: ${message}` });
+    return tensor;
   }
   const modelShape = batches ? known.shape.slice(1) : known.shape;
   // [1] for a scalar without saying reshape is common, and means the same.
@@ -156,21 +188,18 @@ function checkTensor<T extends ModelInput | ModelOutput>(path: string, tensor: T
       !batches && dims.length + 1 === modelShape.length && known.shape[0] === -1
         ? '; set max_batch_size, or list the first dimension too'
         : '';
-    throw mismatch(
-      config,
-      `${label}: ${where}: the model expects ${modelShape.length} dimensions${suffix} (shape ${shapeText(modelShape)}) but the model configuration ` +
+    return mismatch(
+      where,
+      `the model expects ${modelShape.length} dimensions${suffix} (shape ${shapeText(modelShape)}) but the model configuration ` +
         `specifies ${dims.length} dimensions (shape ${shapeText(dims)})${hint}`,
     );
   }
-  for (const [at, dim] of modelShape.entries()) {
-    if (dim !== -1 && dim !== dims[at]) {
-      throw mismatch(
-        config,
-        `${label}: ${where}[${at}]: the model expects shape ${shapeText(modelShape)}${suffix} but the model configuration specifies shape ${shapeText(dims)}`,
-      );
-    }
-  }
-  return tensor;
+  const at = modelShape.findIndex((dim, index) => dim !== -1 && dim !== dims[index]);
+  if (at < 0) return tensor;
+  return mismatch(
+    `${where}[${at}]`,
+    `the model expects shape ${shapeText(modelShape)}${suffix} but the model configuration specifies shape ${shapeText(dims)}`,
+  );
 }
 
 /** The shape that the model's file is given, without the batch dimension. */
@@ -180,8 +209,4 @@ function modelDims(tensor: ModelInput | ModelOutput): readonly number[] {
 
 function shapeText(shape: readonly number[]): string {
   return `[${shape.join(',')}]`;
-}
-
-function mismatch(config: ModelConfig, problem: string): Error {
-  return invalidArgument(`model '${config.name}': ${problem}`);
 }

@@ -50,7 +50,6 @@ describe('findUnsupportedConfig', () => {
   test.each([
     ['sequence_batching { }', 'error sequence_batching'],
     ['ensemble_scheduling { }', 'error ensemble_scheduling'],
-    ['model_warmup { name: "w" }', 'error model_warmup'],
     ['response_cache { enable: true }', 'error response_cache.enable'],
     ['model_transaction_policy { decoupled: true } dynamic_batching { }', 'warning dynamic_batching'],
     ['dynamic_batching { priority_levels: 2 }', 'error dynamic_batching.priority_levels'],

@@ -48,16 +48,16 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelConfig.cc_model_filenames': refused('models run on the CPU; name the one file in default_model_filename'),
   'ModelConfig.metric_tags': supported,
   'ModelConfig.parameters': supported,
-  'ModelConfig.model_warmup': refused('warm-up samples are not run yet; send the requests yourself after loading'),
+  'ModelConfig.model_warmup': supported,
   'ModelConfig.model_operations': refused('libraries of custom operators are native code that this server does not load'),
   'ModelConfig.model_transaction_policy': supported,
   'ModelConfig.model_repository_agents': refused('repository agents are not built yet, so what they check or transform would be skipped'),
   'ModelConfig.response_cache': supported,
   'ModelConfig.model_metrics': supported,
 
-  'ModelConfig.version_labels': refused('version labels are not built yet'),
-  'ModelConfig.golden_check': refused('golden checks are not built yet'),
-  'ModelConfig.warmup_requests': refused('warm-up requests are not built yet'),
+  'ModelConfig.version_labels': supported,
+  'ModelConfig.golden_check': supported,
+  'ModelConfig.warmup_requests': supported,
 
   'ModelMetrics.metric_control': supported,
   'ModelMetrics.MetricControl.metric_identifier': supported,
@@ -136,6 +136,21 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelQueuePolicy.max_queue_size': supported,
 
   'ModelParameter.string_value': supported,
+
+  'ModelWarmup.name': supported,
+  'ModelWarmup.batch_size': supported,
+  'ModelWarmup.inputs': supported,
+  'ModelWarmup.count': supported,
+  'ModelWarmup.Input.data_type': supported,
+  'ModelWarmup.Input.dims': supported,
+  'ModelWarmup.Input.zero_data': supported,
+  'ModelWarmup.Input.random_data': supported,
+  'ModelWarmup.Input.input_data_file': supported,
+
+  'ModelGoldenCheck.name': supported,
+  'ModelGoldenCheck.file': supported,
+  'ModelGoldenCheck.absolute_tolerance': supported,
+  'ModelGoldenCheck.relative_tolerance': supported,
 
   'ModelTransactionPolicy.decoupled': supported,
 

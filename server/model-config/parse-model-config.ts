@@ -3,7 +3,7 @@ import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { findDuplicateKey } from './find-duplicate-key.ts';
 import { parseTextFormat } from './parse-text-format.ts';
-import { readConfigObject } from './read-config-object.ts';
+import { type ConfigDocument, readConfigDocument, readConfigObject } from './read-config-object.ts';
 
 export type ConfigFormat = 'pbtxt' | 'json' | 'yaml';
 
@@ -32,6 +32,19 @@ const MAX_YAML_ALIASES = 100;
  * Source: reference, protobuf text format and proto JSON as Triton reads them (sections 5.11 and 5.12).
  */
 export function parseModelConfig(text: string, format: ConfigFormat, source: string): ModelConfig {
+  return readConfigObject(parseConfigText(text, format, source, 'rounded'), source);
+}
+
+/** The text as its author wrote it: nothing filled in, 64-bit integers exact. Throws as parseModelConfig does. */
+export function parseConfigDocument(text: string, format: ConfigFormat, source: string): ConfigDocument {
+  return readConfigDocument(parseConfigText(text, format, source, 'exact'), source);
+}
+
+/**
+ * The text as plain objects, before any field is looked at (pbtxt: after). `integers`: beyond 2^53, JSON and YAML ones are doubles that are near, or bigints.
+ * Throws as parseModelConfig does.
+ */
+export function parseConfigText(text: string, format: ConfigFormat, source: string, integers: 'rounded' | 'exact'): unknown {
   const bytes = Buffer.byteLength(text);
   const limit = format === 'yaml' ? MAX_YAML_CONFIG_BYTES : MAX_CONFIG_BYTES;
   if (bytes > limit) {
@@ -42,11 +55,11 @@ export function parseModelConfig(text: string, format: ConfigFormat, source: str
   const body = text.startsWith('\uFEFF') ? text.slice(1) : text;
   switch (format) {
     case 'pbtxt':
-      return readConfigObject(parseTextFormat(body, source), source);
+      return parseTextFormat(body, source, integers === 'exact');
     case 'json':
-      return readConfigObject(parseJson(body, source), source);
+      return parseJson(body, source, integers === 'exact');
     case 'yaml':
-      return readConfigObject(parseYaml(body, source), source);
+      return parseYaml(body, source, integers === 'exact');
   }
 }
 
@@ -55,7 +68,22 @@ export function emptyModelConfig(): ModelConfig {
   return readConfigObject({}, 'no configuration');
 }
 
-function parseJson(text: string, source: string): unknown {
+/** A string, or a whole number of so many digits that a double may not hold it. */
+const STRING_OR_LONG_INTEGER = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d{16,}(?![\d.eE])/g;
+const MARKED_INTEGER = /^\0integer:(-?\d+)$/;
+
+/** JSON.parse with long integers as bigints. The text must already have been accepted by JSON.parse. */
+function parseExact(text: string): unknown {
+  const marked = text.replace(STRING_OR_LONG_INTEGER, (token, at: number) =>
+    token.startsWith('"') || /[\d.]/.test(text.charAt(at - 1)) ? token : `"\\u0000integer:${token}"`,
+  );
+  return JSON.parse(marked, (_key, value: unknown) => {
+    const digits = typeof value === 'string' ? MARKED_INTEGER.exec(value)?.[1] : undefined;
+    return digits === undefined ? value : BigInt(digits);
+  });
+}
+
+function parseJson(text: string, source: string, isExact: boolean): unknown {
   let document: unknown;
   try {
     document = JSON.parse(text);
@@ -65,13 +93,13 @@ function parseJson(text: string, source: string): unknown {
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined)
     throw invalidArgument(`${source}: the key ${JSON.stringify(duplicate)} is given twice in one object; keep one`);
-  return document;
+  return isExact ? parseExact(text) : document;
 }
 
-function parseYaml(text: string, source: string): unknown {
+function parseYaml(text: string, source: string, intAsBigInt: boolean): unknown {
   let document: Document;
   try {
-    document = parseDocument(text, { prettyErrors: false, uniqueKeys: false, strict: true, version: '1.2', schema: 'core' });
+    document = parseDocument(text, { prettyErrors: false, uniqueKeys: false, strict: true, version: '1.2', schema: 'core', intAsBigInt });
   } catch (error) {
     throw unreadableYaml(error, source);
   }

@@ -1,23 +1,71 @@
-import type { Type } from 'protobufjs';
+import type { Field, Type } from 'protobufjs';
 import textFormat from 'protobufjs/ext/textformat.js';
 import { type InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { nearestName } from '../../proto/nearest-name.ts';
 import { enumValuesOf, messageTypeOf, modelConfigType, protoNameOf } from './model-config-schema.ts';
+import { scanTextFormat, type TextField } from './scan-text-format.ts';
 
 /** Above this, an error that came without a line number is reported without one: finding it parses the text again. */
 const MAX_LOCATED_CHARS = 64 * 1024;
 
 /**
  * A `config.pbtxt` (protobuf text format) as a plain object for readConfigObject: camelCase names, 64-bit integers as decimal strings so that
- * nothing is rounded before it is checked. Throws INVALID_ARGUMENT with the line, the line's text and the nearest valid name.
+ * nothing is rounded before it is checked. `asWritten`: the fields in the order of the text, empty lists among them. Throws INVALID_ARGUMENT with the line, the line's text and the nearest valid name.
  */
-export function parseTextFormat(text: string, source: string): object {
+export function parseTextFormat(text: string, source: string, asWritten: boolean): object {
   try {
     const message = textFormat.fromText(modelConfigType, text);
-    return modelConfigType.toObject(message, { longs: String, enums: String });
+    return plainMessage(modelConfigType, message, asWritten ? (scanTextFormat(text)?.fields ?? null) : null);
   } catch (error) {
     throw explain(error, text, source);
   }
+}
+
+/**
+ * With `written`: the fields in its order, and empty lists too. toObject sorts the fields and drops empty lists, and a message cannot tell
+ * those apart from lists that were not given.
+ */
+function plainMessage(type: Type, message: object, written: readonly TextField[] | null): object {
+  const result: Record<string, unknown> = {};
+  const fields = written === null ? type.fieldsArray : namedBy(written, type);
+  for (const field of fields) {
+    const isGiven = Object.hasOwn(message, field.name) && !(written === null && isEmptyList(field, Reflect.get(message, field.name)));
+    if (!isGiven && written === null) continue;
+    const value: unknown = isGiven ? Reflect.get(message, field.name) : field.map ? {} : [];
+    result[field.name] = plainField(field, value, written?.filter((one) => one.name === protoNameOf(field)) ?? null);
+  }
+  return result;
+}
+
+function namedBy(written: readonly TextField[], type: Type): Set<Field> {
+  const byName = new Map(type.fieldsArray.map((field) => [protoNameOf(field), field]));
+  return new Set(written.map(({ name }) => byName.get(name)).filter((field) => field !== undefined));
+}
+
+function isEmptyList(field: Field, value: object): boolean {
+  return field.map || field.repeated ? Object.keys(value).length === 0 : false;
+}
+
+function plainField(field: Field, value: unknown, written: readonly TextField[] | null): unknown {
+  const messageType = messageTypeOf(field);
+  const is64Bit = field.type === 'int64' || field.type === 'uint64';
+  const plain = (member: unknown, fields: readonly TextField[] | null): unknown => {
+    if (messageType !== null) return plainMessage(messageType, member as object, fields);
+    return is64Bit ? String(member) : member;
+  };
+  const members = written?.flatMap((one) => one.values);
+  if (Array.isArray(value)) return value.map((member, index) => plain(member, members?.[index]?.fields ?? null));
+  if (!field.map) return plain(value, members?.[0]?.fields ?? null);
+  // fromEntries: an entry `__proto__` stays an entry, which the reader refuses.
+  const fieldsOf = (key: string): readonly TextField[] | null => {
+    const entry = members?.findLast(({ fields }) => (scalarOf(fields, 'key') ?? '') === key);
+    return entry?.fields.find(({ name }) => name === 'value')?.values[0]?.fields ?? null;
+  };
+  return Object.fromEntries(Object.entries(value as object).map(([key, member]) => [key, plain(member, fieldsOf(key))]));
+}
+
+function scalarOf(fields: readonly TextField[], name: string): string | null | undefined {
+  return fields.find((field) => field.name === name)?.values[0]?.scalar;
 }
 
 function explain(error: unknown, text: string, source: string): InferenceError {

@@ -1,12 +1,13 @@
 import type { ModelConfig, ModelInput, ModelOutput } from '../../backends/api/model-config.ts';
 import type { ConfigFinding } from './config-finding.ts';
 import { findScheduleMistakes } from './validate-schedule-config.ts';
+import { findWarmupMistakes } from './validate-warmup-config.ts';
 
 /** Instances of one group; each takes a place in a host, and a mistyped count must not start thousands. */
 const MAX_INSTANCES = 1_024;
 
 /**
- * What is wrong with a configuration in itself: names, dimensions, reshapes, batching, instance groups. Whether it fits the model's file is
+ * What is wrong with a configuration in itself: names, dimensions, reshapes, batching, instance groups, warm-up. Whether it fits the model's file is
  * autoCompleteConfig's to say, and what is not supported findUnsupportedConfig's. Inputs and outputs may be missing. Source: reference, section 5.
  */
 export function validateModelConfig(config: ModelConfig): ConfigFinding[] {
@@ -32,6 +33,7 @@ export function validateModelConfig(config: ModelConfig): ConfigFinding[] {
       mistake(`metric_tags[${JSON.stringify(key)}]`, 'expected a key of letters, digits and _, as it becomes a metric label');
   }
   findScheduleMistakes(config, mistake);
+  findWarmupMistakes(config, checkFileName, mistake);
   return findings;
 }
 

@@ -17,9 +17,8 @@ export function describeServer(context: ProtocolContext): object {
   return { name: context.serverName, version: context.serverVersion, extensions: EXTENSIONS };
 }
 
-/** ModelMetadataResponse; `version` as the caller wrote it, '' for all that are ready. */
-export function describeModel(context: ProtocolContext, name: string, version: string): object {
-  const model = context.door.route(name, version);
+/** ModelMetadataResponse of the model that answers; `version` as the caller wrote it, '' for all that are ready. */
+export function describeModel(context: ProtocolContext, model: Model, version: string): object {
   const tensor = (spec: InputSpec | OutputSpec): object => ({
     name: spec.name,
     datatype: spec.datatype,
@@ -34,11 +33,12 @@ export function describeModel(context: ProtocolContext, name: string, version: s
   };
 }
 
-/** ModelStatisticsResponse; `name` '': of all models, `version` '': of all its versions. */
+/** ModelStatisticsResponse; `name` '': of all models, `version` '': of all its versions, a label: of the version it stands for. Loads nothing. */
 export function describeStatistics(context: ProtocolContext, name: string, version: string): object {
   let models: Model[] = context.repository.readyModels();
   if (name !== '') {
-    models = models.filter((model) => model.name === name && (version === '' || model.version === version));
+    const number = context.repository.resolveVersion(name, version);
+    models = models.filter((model) => model.name === name && (number === '' || model.version === number));
     // Unknown names are INVALID_ARGUMENT here, unlike everywhere else (reference section 11, rows 5 and 6).
     if (models.length === 0) {
       throw invalidArgument(

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { readFailure, readModelDirectory } from './model-directory.ts';
+import { directorySource, readFailure, readModelDirectory } from './model-directory.ts';
 
 const repository = mkdtempSync(join(tmpdir(), 'nereid-directory-'));
 afterAll(() => rmSync(repository, { recursive: true }));
@@ -20,7 +20,7 @@ it('names what the file system refused by its path in the repository, and says w
     ['circle', "cannot read 'circle/config.yaml': its links lead in a circle"],
     ['dangling', "cannot read 'dangling/config.yaml': it is not there"],
   ] as const) {
-    await expect(readModelDirectory(repository, name)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: text });
+    await expect(readModelDirectory(directorySource(repository, name))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: text });
   }
 });
 

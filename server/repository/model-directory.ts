@@ -1,26 +1,39 @@
-import type { Dirent, Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { basename, extname, join, relative, sep } from 'node:path';
+import { basename, dirname, extname, join, relative, sep } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
-import { type InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { throwOnConfigErrors } from '../model-config/config-finding.ts';
 import { findUnsupportedConfig } from '../model-config/config-support.ts';
 import { normaliseModelConfig } from '../model-config/normalise-model-config.ts';
 import { CONFIG_FILE_FORMATS, emptyModelConfig, MAX_CONFIG_BYTES, parseModelConfig } from '../model-config/parse-model-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
-import { chooseVersions, listVersions } from './version-policy.ts';
+import type { ModelSource } from './model-source.ts';
+import { chooseVersions, listVersions, parseVersionName } from './version-policy.ts';
 
 /** What a model's directory on disk says, before any model file is opened. */
 export interface ModelDescription {
   readonly name: string;
+  readonly source: ModelSource;
   /** Normalised; inputs and outputs may still be missing. */
   readonly config: ModelConfig;
   /** The versions that the policy serves, ascending. */
   readonly versions: readonly ModelVersionFile[];
   /** By output name. */
   readonly labels: ReadonlyMap<string, readonly string[]>;
+  /** Versions that are passed over because they are still being written, and what they lack. */
+  readonly notWhole: ReadonlyMap<number, string>;
   /** Sentences for the log. */
   readonly warnings: readonly string[];
+}
+
+export interface ReadDirectoryOptions {
+  /** `--model-config-name`: `configs/<name>.pbtxt` is read where there is one; '' for none. */
+  readonly configName: string;
+  /** Why a version is not whole yet, null when it is: passed over until then. Null: every version is taken as it is. */
+  readonly whyIncomplete: ((file: ModelVersionFile, config: ModelConfig) => Promise<string | null>) | null;
+  /** A configuration file may be a link that leads out of the repository. */
+  readonly allowOutsideLinks: boolean;
 }
 
 export interface ModelVersionFile {
@@ -45,14 +58,26 @@ export async function listModelDirectories(repository: string): Promise<string[]
 
 /**
  * Reads a model's directory: `<repository>/<name>/config.*`, `<repository>/<name>/<version>/...`, label files. Throws INVALID_ARGUMENT with everything
- * that is wrong with the configuration, or when the version policy leaves no version.
+ * that is wrong with the configuration, or when the version policy leaves no version; {@link NotWholeYet} when every version is still on its way.
  */
-export async function readModelDirectory(repository: string, name: string): Promise<ModelDescription> {
+export async function readModelDirectory(source: ModelSource, options: Partial<ReadDirectoryOptions> = {}): Promise<ModelDescription> {
   try {
-    return await describeModelDirectory(repository, name);
+    return await describeModelDirectory(source, { configName: '', whyIncomplete: null, allowOutsideLinks: false, ...options });
   } catch (error) {
-    throw readFailure(error, repository);
+    throw readFailure(error, source.root);
   }
+}
+
+/** The directory is being written, as far as can be seen from outside. */
+export class NotWholeYet extends InferenceError {
+  constructor(message: string) {
+    super('UNAVAILABLE', message);
+  }
+}
+
+/** `<repository>/<name>` as it is on disk. */
+export function directorySource(repository: string, name: string): ModelSource {
+  return { name, kind: 'directory', path: join(repository, name), root: repository, config: null };
 }
 
 /** A file system's error as the operator's to mend, naming the file by its path below `directory`; any other error as it is. */
@@ -70,62 +95,63 @@ export function readFailure(error: unknown, directory: string): unknown {
   return invalidArgument(`cannot read '${below.startsWith('..') ? basename(path) : below}': ${reasons[code] ?? code}`);
 }
 
-async function describeModelDirectory(repository: string, name: string): Promise<ModelDescription> {
-  const path = join(repository, name);
+async function describeModelDirectory(source: ModelSource, options: ReadDirectoryOptions): Promise<ModelDescription> {
+  const { name, path } = source;
   const entries = await readdir(path, { withFileTypes: true });
   const directories: string[] = [];
   for (const entry of entries) {
     if (entry.isDirectory() || (entry.isSymbolicLink() && (await isDirectory(join(path, entry.name))))) directories.push(entry.name);
   }
-  const { config: written, source } = await readConfig(
-    path,
-    entries.map((entry) => entry.name),
-  );
+  const names = entries.map((entry) => entry.name);
+  const { config: written, source: configSource } = await readConfig(source, names, options);
   const findings = [...validateModelConfig(written), ...findUnsupportedConfig(written)];
-  throwOnConfigErrors(findings, source);
+  throwOnConfigErrors(findings, configSource);
   const warnings = findings.filter((finding) => finding.severity === 'warning').map((finding) => `${finding.field}: ${finding.message}`);
 
   const firstVersion = listVersions(directories).versions[0];
-  if (firstVersion === undefined && written.backend === '' && written.platform === '') {
-    throw noVersionDirectory(
-      name,
-      entries.map((entry) => entry.name),
-    );
-  }
+  if (firstVersion === undefined && written.backend === '' && written.platform === '') throw noVersionDirectory(name, names);
   const firstVersionEntries = firstVersion === undefined ? [] : await readdir(join(path, String(firstVersion)));
   const config = normaliseModelConfig(written, { name, firstVersionEntries });
-  const choice = chooseVersions(config.versionPolicy, directories, name);
+  const fileOf = (version: number): ModelVersionFile => ({ version, modelPath: join(path, String(version), config.defaultModelFilename) });
+  const { whyIncomplete } = options;
+  const notWhole = whyIncomplete === null ? new Map<number, string>() : await findIncomplete(directories, config, fileOf, whyIncomplete);
+  const whole = directories.filter((directory) => !notWhole.has(parseVersionName(directory) ?? -1));
+  const choice = chooseVersions(config.versionPolicy, whole, name);
+  checkLabels(config, choice.versions);
   return {
     name,
+    source,
     config,
-    versions: choice.versions.map((version) => ({ version, modelPath: join(path, String(version), config.defaultModelFilename) })),
+    versions: choice.versions.map(fileOf),
     labels: await readLabels(path, config),
-    warnings: [...warnings, ...choice.warnings],
+    notWhole,
+    warnings: [...warnings, ...[...notWhole.values()].map((why) => `waiting: ${why}`), ...choice.warnings],
   };
 }
 
-/** Entries below a model's directory that are looked at; a model with more is taken to have changed. */
-const MAX_TREE_ENTRIES = 10_000;
+/** The versions that are still being written; throws when all are. */
+async function findIncomplete(
+  directories: readonly string[],
+  config: ModelConfig,
+  fileOf: (version: number) => ModelVersionFile,
+  whyIncomplete: NonNullable<ReadDirectoryOptions['whyIncomplete']>,
+): Promise<Map<number, string>> {
+  const { versions } = listVersions(directories);
+  const reasons = await Promise.all(versions.map((version) => whyIncomplete(fileOf(version), config)));
+  const incomplete = new Map<number, string>();
+  for (const [at, why] of reasons.entries()) if (why !== null) incomplete.set(versions[at]!, why);
+  if (incomplete.size > 0 && incomplete.size === versions.length) throw new NotWholeYet([...incomplete.values()].join('; '));
+  return incomplete;
+}
 
-/** When anything below a model's directory, its files and directories, changed last; ms since 1970. Infinity: more than can be looked at. */
-export async function newestChangeMs(path: string): Promise<number> {
-  let newest = (await stat(path)).mtimeMs;
-  let seen = 0;
-  const open = [path];
-  for (let directory = open.pop(); directory !== undefined; directory = open.pop()) {
-    const entries: Dirent[] = await readdir(directory, { withFileTypes: true });
-    seen += entries.length;
-    if (seen > MAX_TREE_ENTRIES) return Number.POSITIVE_INFINITY;
-    for (const entry of entries) {
-      const below = join(directory, entry.name);
-      const found = await stat(below).catch(() => null);
-      if (found === null) continue;
-      newest = Math.max(newest, found.mtimeMs);
-      // A link to a directory is looked at, and not followed further: it may lead in a circle.
-      if (entry.isDirectory()) open.push(below);
-    }
+/** A label leads to a version that is served, or the configuration is not what its author meant. */
+function checkLabels(config: ModelConfig, versions: readonly number[]): void {
+  for (const [label, version] of Object.entries(config.versionLabels)) {
+    if (versions.includes(version)) continue;
+    throw invalidArgument(
+      `version_labels["${label}"]: version ${version} is not among those that are served (${versions.join(', ')}); change the label, or version_policy`,
+    );
   }
-  return newest;
 }
 
 /** The repositories that have a directory of this name. */
@@ -169,22 +195,49 @@ export function describeModelFile(modelPath: string): ModelDescription {
   );
   return {
     name,
+    source: { name, kind: 'file', path: modelPath, root: dirname(modelPath), config: null },
     config: { ...config, defaultModelFilename: file },
     versions: [{ version: 1, modelPath }],
     labels: new Map(),
+    notWhole: new Map(),
     warnings: [],
   };
 }
 
-async function readConfig(path: string, entries: readonly string[]): Promise<{ config: ModelConfig; source: string }> {
-  const found = entries.filter((entry) => Object.hasOwn(CONFIG_FILE_FORMATS, entry));
-  if (found.length === 0) return { config: emptyModelConfig(), source: 'configuration' };
+/** Formats by the ending of a file's name. */
+const CONFIG_ENDINGS: readonly string[] = ['pbtxt', 'json', 'yaml', 'yml'];
+
+async function readConfig(
+  source: ModelSource,
+  entries: readonly string[],
+  options: ReadDirectoryOptions,
+): Promise<{ config: ModelConfig; source: string }> {
+  const { path } = source;
+  if (source.config !== null)
+    return { config: parseModelConfig(source.config, 'json', "parameter 'config'"), source: "parameter 'config'" };
+  const file = await configFileOf(path, entries, options.configName);
+  if (file === null) return { config: emptyModelConfig(), source: 'configuration' };
+  if (!options.allowOutsideLinks && !(await realpath(join(path, file))).startsWith((await realpath(source.root)) + sep)) {
+    throw invalidArgument(
+      `${file}: a link that leads out of the repository; put the file inside it, or allow such links with --allow-outside-links`,
+    );
+  }
+  const text = await readBounded(join(path, file), MAX_CONFIG_BYTES, file);
+  return { config: parseModelConfig(text, CONFIG_FILE_FORMATS[`config${extname(file)}`]!, file), source: file };
+}
+
+/** The one configuration file, by its path below the model's directory; null: there is none. */
+async function configFileOf(path: string, entries: readonly string[], configName: string): Promise<string | null> {
+  let found: string[] = [];
+  if (configName !== '' && entries.includes('configs')) {
+    const wanted = CONFIG_ENDINGS.map((ending) => `${configName}.${ending}`);
+    found = (await readdir(join(path, 'configs'))).filter((name) => wanted.includes(name)).map((name) => `configs/${name}`);
+  }
+  if (found.length === 0) found = entries.filter((entry) => Object.hasOwn(CONFIG_FILE_FORMATS, entry));
   if (found.length > 1) {
     throw invalidArgument(`expected one configuration file, found ${found.join(' and ')}: they mean the same, keep one`);
   }
-  const source = found[0]!;
-  const text = await readBounded(join(path, source), MAX_CONFIG_BYTES, source);
-  return { config: parseModelConfig(text, CONFIG_FILE_FORMATS[source]!, source), source };
+  return found[0] ?? null;
 }
 
 async function readLabels(path: string, config: ModelConfig): Promise<Map<string, readonly string[]>> {

@@ -1,6 +1,28 @@
 import { InferenceError } from '../../proto/inference-error.ts';
+import { didYouMean } from '../../proto/nearest-name.ts';
 import type { Model } from './model.ts';
+import type { ModelDescription } from './model-directory.ts';
 import { ModelVersion } from './model-lifecycle.ts';
+import type { ModelTree } from './model-tree.ts';
+import type { ModelUse } from './on-demand-loads.ts';
+
+/** What a model was loaded from. */
+export interface LoadedState {
+  readonly description: ModelDescription;
+  readonly tree: ModelTree;
+  /** How the repository's own directory looked, `ModelTree.whole`; '' where there was none. Differs from `tree` for files that a load request brought. */
+  readonly diskTree: string;
+  /** Removes files that belong to this load alone; null: there are none. */
+  readonly release: (() => Promise<void>) | null;
+}
+
+/** What was in service before the last swap, kept warm for a rollback. */
+export interface PreviousVersions {
+  readonly models: ReadonlyMap<number, Model>;
+  readonly loaded: LoadedState;
+  /** Ends the keeping when its time is over. */
+  readonly timer: NodeJS.Timeout;
+}
 
 /** A model of the repository, and what became of its versions. */
 export class ModelEntry {
@@ -9,10 +31,22 @@ export class ModelEntry {
   readonly versions: Map<string, ModelVersion> = new Map();
   /** Why there is no version at all, when the configuration could not be used; '' otherwise. */
   reason = '';
+  /** Why the last update of what serves was refused, where no version of its own says it; '' otherwise. */
+  refusal = '';
   /** What a request without a version gets: the highest that is READY. Derived, kept because every request asks. */
   current: Model | null = null;
-  /** Newest change among its files when it was loaded last, ms since 1970. */
-  loadedChangeMs = Number.NEGATIVE_INFINITY;
+  /** By label (`version_labels`): a version's number. */
+  labels: ReadonlyMap<string, string> = new Map();
+  /** Null: nothing of it was loaded, or it was unloaded. */
+  loaded: LoadedState | null = null;
+  previous: PreviousVersions | null = null;
+  /** The disk's state that was acted on last, `ModelTree.whole`: the same is not tried again without being asked. */
+  seenTree = '';
+  /** A request loads it where nothing of it is loaded. */
+  isOnDemand = false;
+  #operations: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+  #last: { readonly kind: string; readonly done: Promise<void>; isStarted: boolean } | null = null;
 
   constructor(name: string) {
     this.name = name;
@@ -29,11 +63,56 @@ export class ModelEntry {
     return added;
   }
 
+  /** Accepted by what serves and not answered. */
+  get inflightCount(): number {
+    let count = 0;
+    for (const { model } of this.versions.values()) if (model !== null) count += model.scheduler.inflightCount;
+    return count;
+  }
+
+  /** What matters for whether it stays in memory. */
+  get use(): ModelUse {
+    let memoryBytes = 0;
+    let lastUsedNs = 0;
+    for (const { model } of this.versions.values()) {
+      if (model === null) continue;
+      memoryBytes += model.memoryBytes;
+      lastUsedNs = Math.max(lastUsedNs, model.lastUsedNs);
+    }
+    return { name: this.name, memoryBytes, inflightCount: this.inflightCount, lastUsedMs: lastUsedNs / 1e6, isEvictable: this.isOnDemand };
+  }
+
   settle(): void {
     this.current = null;
     for (const version of this.versions.values()) if (version.model !== null) this.current = version.model;
   }
+
+  /** Operations on one model happen one after the other. One that waits right before and is of the same `kind` stands for both; '' is like no other. */
+  enqueue(kind: string, operation: () => Promise<void>): Promise<void> {
+    if (kind !== '' && this.#last?.kind === kind && !this.#last.isStarted) return this.#last.done;
+    if (this.#waiting >= MAX_WAITING_OPERATIONS) {
+      const text = `model '${this.name}': ${this.#waiting} loads and unloads wait already; retry when they are done`;
+      return Promise.reject(new InferenceError('UNAVAILABLE', text, { failureReason: 'REJECTED', retryAfterSeconds: 1 }));
+    }
+    this.#waiting++;
+    const done = this.#operations.then(() => {
+      this.#waiting--;
+      last.isStarted = true;
+      return operation();
+    });
+    const last = { kind, done, isStarted: false };
+    this.#last = last;
+    this.#operations = done.catch(() => {});
+    return done;
+  }
+
+  /** Resolves when what was enqueued so far has ended. */
+  async idle(): Promise<void> {
+    await this.#operations;
+  }
 }
+
+const MAX_WAITING_OPERATIONS = 1_000;
 
 /** Why a request without a version finds none. */
 export function noneReady(entry: ModelEntry): InferenceError {
@@ -56,3 +135,35 @@ export function noneReady(entry: ModelEntry): InferenceError {
     `Request for unknown model: '${entry.name}' has no available versions${why === '' ? '' : `: ${why}`}`,
   );
 }
+
+/** Why a request with a version finds none: neither a number of one that serves nor a label. */
+export function noSuchVersion(entry: ModelEntry, version: string): InferenceError {
+  const number = entry.labels.get(version) ?? version;
+  const found = entry.versions.get(number);
+  if (found !== undefined) {
+    const label = number === version ? '' : ` (label '${version}')`;
+    return new InferenceError(
+      'UNAVAILABLE',
+      `Request for unknown model: '${entry.name}' version ${number}${label} is not at ready state: ${found.state}${found.reason === '' ? '' : ` (${found.reason})`}`,
+    );
+  }
+  const known = [...entry.versions.keys(), ...entry.labels.keys()];
+  if (/^[A-Za-z][\w.-]{0,62}$/.test(version) && entry.labels.size > 0) {
+    return new InferenceError(
+      'NOT_FOUND',
+      `Request for unknown model: '${entry.name}' has no version label '${version}'${didYouMean(version, entry.labels.keys()) || `; labels: ${[...entry.labels.keys()].join(', ')}`}`,
+    );
+  }
+  if (!/^[0-9]+$/.test(version) || version.length > MAX_INT64_DIGITS) {
+    return new InferenceError(
+      'INVALID_ARGUMENT',
+      `failed to get model version from specified version string '${version}': expected a positive integer`,
+    );
+  }
+  return new InferenceError(
+    'NOT_FOUND',
+    `Request for unknown model: '${entry.name}' version ${version} is not found; versions: ${known.join(', ') || 'none'}`,
+  );
+}
+
+const MAX_INT64_DIGITS = 18;

@@ -14,6 +14,8 @@ export class ModelVersion {
   state: ModelState = 'LOADING';
   /** Why it is UNAVAILABLE; '' otherwise. */
   reason = '';
+  /** It failed as one more beside versions that serve: the model as a whole is as ready as it was. */
+  isRefusedUpdate = false;
   /** Set while READY. */
   model: Model | null = null;
 
@@ -41,10 +43,20 @@ export class ModelVersion {
     this.reason = '';
   }
 
-  unavailable(reason: string): void {
+  unavailable(reason: string, isRefusedUpdate = false): void {
     this.model = null;
     this.state = 'UNAVAILABLE';
     this.reason = reason;
+    this.isRefusedUpdate = isRefusedUpdate;
+  }
+
+  /** As it should be: in service, on its way, or out of it on purpose. */
+  get isWell(): boolean {
+    return (
+      this.state === 'READY' ||
+      this.state === 'UNLOADING' ||
+      (this.state === 'UNAVAILABLE' && (this.reason === UNLOADED || this.isRefusedUpdate))
+    );
   }
 }
 

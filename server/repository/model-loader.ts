@@ -1,5 +1,4 @@
-import { access, constants, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { stat } from 'node:fs/promises';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import type { HostPool } from '../execution/host-pool.ts';
@@ -8,7 +7,10 @@ import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { autoCompleteConfig } from '../model-config/auto-complete-config.ts';
 import { isDecoupled, Model } from './model.ts';
-import { describeEntry, type ModelDescription, type ModelVersionFile, readFailure } from './model-directory.ts';
+import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
+import { checkModelFiles, type FileRules } from './model-files.ts';
+import { prepareModel } from './prepare-model.ts';
+import type { RequestReader } from './request-reader.ts';
 
 export interface ModelLoaderOptions {
   readonly pool: HostPool;
@@ -21,7 +23,18 @@ export interface ModelLoaderOptions {
   /** Take nothing from the model file that its configuration leaves out. */
   readonly disableAutoComplete: boolean;
   readonly onFault: (error: unknown) => void;
+  readonly fileRules?: FileRules;
+  /** Reads the requests of warm-ups and golden checks; without it a model is not prepared. */
+  readonly requestReader?: RequestReader;
+  /** For the warm-up and the checks of one version together. */
+  readonly preparationTimeoutMs?: number;
 }
+
+const DEFAULT_RULES: FileRules = { allowOutsideLinks: false, maxModelBytes: 64 * 2 ** 30 };
+const DEFAULT_PREPARATION_MS = 300_000;
+
+/** How far a load has come: what it failed in, when it fails. */
+export type LoadStage = 'files' | 'load' | 'warm_up' | 'golden_check';
 
 /** The one family whose buckets a model may choose (reference section 8.4). */
 const FIRST_RESPONSE_FAMILY = 'nv_inference_first_response_histogram_ms';
@@ -40,16 +53,24 @@ export class ModelLoader {
    *
    * @throws InferenceError: the file or the configuration is at fault, or the host died over it.
    */
-  async load(description: ModelDescription, file: ModelVersionFile, onFailed: (error: InferenceError) => void): Promise<Model> {
+  async load(
+    description: ModelDescription,
+    file: ModelVersionFile,
+    onFailed: (error: InferenceError) => void,
+    onStage: (stage: LoadStage) => void = () => {},
+  ): Promise<Model> {
     const { pool, metrics, clock } = this.#options;
     const { config, name } = description;
     const startedNs = clock.nowNs();
+    onStage('files');
     await requireFile(file, config);
+    const files = await checkModelFiles(description.source, file, config, this.#options.fileRules ?? DEFAULT_RULES);
+    onStage('load');
     // The scheduler is made of the completed configuration, which the load brings: until then nobody waits for an instance.
     let model: Model | null = null;
     const spec = { name, version: file.version, modelPath: file.modelPath, config };
     const pooled = {
-      instanceCount: config.instanceGroup.reduce((count, group) => count + group.count, 0),
+      instanceCount: instanceCountOf(config),
       onCapacity: () => model?.scheduler.poke(),
       onFailed,
     };
@@ -67,19 +88,55 @@ export class ModelLoader {
         labels: description.labels,
         instances,
         reporter,
+        fileBytes: files.byteLength,
         defaultMaxQueueSize: this.#options.maxQueueSize,
         clock,
         onFault: this.#options.onFault,
+        onService: (isInService) => {
+          if (isInService) metrics.register(reporter, ...firstResponseBounds(config));
+          else metrics.unregister(reporter);
+        },
         onStopped: () => metrics.unregister(reporter),
       });
+      const { requestReader, fileRules = DEFAULT_RULES, preparationTimeoutMs: timeoutMs = DEFAULT_PREPARATION_MS } = this.#options;
+      if (requestReader !== undefined) {
+        const { allowOutsideLinks } = fileRules;
+        await prepareModel(model, description.source, { ...requestReader, clock, onStage, timeoutMs, allowOutsideLinks });
+      }
+      onStage('files');
+      // What was checked is what was loaded, and what it was tried with.
+      await files.assertUnchanged();
       reporter.loadDurationSecs = (clock.nowNs() - startedNs) / 1e9;
-      metrics.register(reporter, ...firstResponseBounds(config));
       return model;
     } catch (error) {
       await instances.stop();
+      if (!(error instanceof InferenceError)) this.#options.onFault(error);
       throw InferenceError.from(error);
     }
   }
+
+  /** What a model will take once it is loaded, as far as its files say. */
+  async estimateBytes({ versions }: ModelDescription): Promise<number> {
+    const sizes = await Promise.all(
+      versions.map(({ modelPath }) =>
+        stat(modelPath).then(
+          (found) => found.size,
+          () => 0,
+        ),
+      ),
+    );
+    return sizes.reduce((sum, size) => sum + size, 0);
+  }
+
+  /** Adds or removes instances of a model that serves. Rejects, and leaves those that there are, when it cannot be done. */
+  async resize(model: Model, config: ModelConfig): Promise<void> {
+    await this.#options.pool.resize(model.instances, instanceCountOf(config));
+  }
+}
+
+/** Sum of the groups' counts. */
+export function instanceCountOf(config: ModelConfig): number {
+  return config.instanceGroup.reduce((count, group) => count + group.count, 0);
 }
 
 /** Buckets that the model asks for, ms; none: the server's. */
@@ -89,22 +146,10 @@ function firstResponseBounds(config: ModelConfig): [] | [readonly number[]] {
   return buckets.length === 0 ? [] : [[...buckets].sort((a, b) => a - b)];
 }
 
+/** What stands most often where the model should. The rest of what its files must be is `checkModelFiles`' to say. */
 async function requireFile({ modelPath, version }: ModelVersionFile, config: ModelConfig): Promise<void> {
-  const found = await stat(modelPath).catch(() => null);
-  if (found === null) {
-    throw invalidArgument(
-      `no file '${config.defaultModelFilename}' in version directory ${version}; put the model there, or name its file in default_model_filename`,
-    );
-  }
-  try {
-    await access(modelPath, constants.R_OK);
-  } catch (error) {
-    throw readFailure(error, dirname(dirname(modelPath)));
-  }
-  // A pipe would keep its host waiting for the whole load timeout. What a directory means is the backend's to say.
-  if (!found.isFile() && !found.isDirectory()) {
-    throw invalidArgument(
-      `'${config.defaultModelFilename}' in version directory ${version} is ${describeEntry(found)}; put the model file itself there`,
-    );
-  }
+  if ((await stat(modelPath).catch(() => null)) !== null || config.ensembleScheduling !== null) return;
+  throw invalidArgument(
+    `no file '${config.defaultModelFilename}' in version directory ${version}; put the model there, or name its file in default_model_filename`,
+  );
 }

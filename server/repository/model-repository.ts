@@ -1,21 +1,18 @@
-import { join } from 'node:path';
+import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
-import { noLoadParameters, noModelControl } from './control-refusals.ts';
+import { noModelControl } from './control-refusals.ts';
+import { DiskModels } from './disk-models.ts';
+import type { LoadParameters } from './load-parameters.ts';
 import type { Model } from './model.ts';
-import {
-  checkModelName,
-  describeModelFile,
-  findModelDirectory,
-  listModelDirectories,
-  type ModelDescription,
-  type ModelVersionFile,
-  newestChangeMs,
-  readModelDirectory,
-} from './model-directory.ts';
-import { ModelEntry, noneReady } from './model-entry.ts';
-import { failureReason, type ModelState, type ModelVersion, UNLOADED } from './model-lifecycle.ts';
+import { checkModelName, type ModelVersionFile, NotWholeYet } from './model-directory.ts';
+import { type LoadedState, ModelEntry, noneReady, noSuchVersion } from './model-entry.ts';
+import { failureReason, type ModelState, type ModelVersion } from './model-lifecycle.ts';
 import type { ModelLoader } from './model-loader.ts';
+import { type LifecycleEvents, ModelSwap, type PreparedSwap } from './model-swap.ts';
+import type { ModelTree } from './model-tree.ts';
+import { OnDemandLoads, type OnDemandModels, type OnDemandOptions } from './on-demand-loads.ts';
+import { thenWaiting, type Waiting } from './waiting.ts';
 
 /** One line of the repository index (reference section 1.7). */
 export interface ModelIndexEntry {
@@ -33,13 +30,15 @@ export interface LoadProgress {
   loaded(modelName: string, version: number, error: InferenceError | null): void;
 }
 
+export type ControlMode = 'none' | 'poll' | 'explicit';
+
 export interface ModelRepositoryOptions {
   /** Repository directories; or, with `modelFile`, none. */
   readonly directories: readonly string[];
   /** A single model file, served without a repository; null: none. */
   readonly modelFile: string | null;
-  /** `none`: what is there at start is served until the end. `explicit`: `loadModels` are loaded at start, and then what `load` and `unload` say. */
-  readonly controlMode: 'none' | 'explicit';
+  /** `none`: what is there at start is served until the end. `poll`: the directories say what is served. `explicit`: `loadModels` at start, and then what `load` and `unload` say. */
+  readonly controlMode: ControlMode;
   /** With `explicit`; '*' alone: all. */
   readonly loadModels: readonly string[];
   readonly loader: ModelLoader;
@@ -47,28 +46,58 @@ export interface ModelRepositoryOptions {
   /** Hears of a model that can't be served, or not any more: beside what `LoadProgress.loaded` tells. */
   readonly unusable: (modelName: string, reason: string) => void;
   readonly onFault: (error: unknown) => void;
+  readonly events?: LifecycleEvents;
+  readonly configName?: string;
+  readonly retryCount?: number;
+  /** See `ModelSwapOptions`. */
+  readonly keepPreviousMs?: number;
+  readonly allowOutsideLinks?: boolean;
+  /** Of all files that a load request brings. */
+  readonly maxOverrideBytes?: number;
+  /** Models are loaded when they are asked for; null: at start, or when they are told to. */
+  readonly onDemand?: Omit<OnDemandOptions, 'models'> | null;
+  /** Why a version on disk is not whole yet; with `poll`. */
+  readonly whyIncomplete?: (file: ModelVersionFile, config: ModelConfig) => Promise<string | null>;
 }
 
-/** A version that is loaded and not yet in service, or the reason why it lost its instances meanwhile. */
-interface FreshVersion {
-  readonly version: ModelVersion;
-  readonly model: Model;
-  lost: InferenceError | null;
-}
-
-const MAX_INT64_DIGITS = 18;
+const NO_EVENTS: LifecycleEvents = { loading() {}, loaded() {}, refused() {}, switched() {}, unloaded() {}, updateRefused() {} };
+const DUPLICATE = 'model appears in two or more repositories: rename it in one of them, or remove it there';
 
 /** What is on disk and what of it is in service. */
 export class ModelRepository {
   readonly #options: ModelRepositoryOptions;
+  readonly #events: LifecycleEvents;
+  readonly #disk: DiskModels;
+  readonly #swap: ModelSwap;
+  readonly #onDemand: OnDemandLoads | null;
   readonly #models: Map<string, ModelEntry> = new Map();
-  /** Directories that were there at start and not asked for. */
-  #notLoaded: ReadonlySet<string> = new Set();
-  /** Loads and unloads, one after the other. */
-  #operations: Promise<unknown> = Promise.resolve();
+  /** On disk as far as it is known, by name, with the repositories that have it; those in `#models` among them. */
+  #onDisk: Map<string, readonly string[]> = new Map();
+  /** New models that are being written, and what they lack. */
+  readonly #notWhole: Map<string, string> = new Map();
+  #isStopping = false;
 
   constructor(options: ModelRepositoryOptions) {
     this.#options = options;
+    this.#events = options.events ?? NO_EVENTS;
+    this.#swap = new ModelSwap({
+      loader: options.loader,
+      retryCount: options.retryCount ?? 0,
+      keepPreviousMs: options.keepPreviousMs ?? 0,
+      events: this.#events,
+      unusable: options.unusable,
+      onFault: options.onFault,
+    });
+    this.#disk = new DiskModels({
+      directories: options.directories,
+      modelFile: options.modelFile,
+      configName: options.configName ?? '',
+      allowOutsideLinks: options.allowOutsideLinks ?? false,
+      whyIncomplete: options.controlMode === 'poll' ? (options.whyIncomplete ?? null) : null,
+      maxOverrideBytes: options.maxOverrideBytes ?? 2 ** 31,
+      onFault: options.onFault,
+    });
+    this.#onDemand = options.onDemand == null ? null : this.#openOnDemand(options.onDemand);
   }
 
   /**
@@ -76,208 +105,229 @@ export class ModelRepository {
    * Rejects only when a repository itself cannot be read.
    */
   async loadAll(progress: LoadProgress): Promise<void> {
-    const descriptions = await this.#describeAll();
-    progress.started(descriptions.reduce((total, description) => total + description.versions.length, 0));
-    // First loads happen in hosts that serve nothing else, so nothing is READY before everything is loaded: a file that takes its host down costs no
-    // request. One after the other, since a host loads one model at a time.
-    const loaded: [ModelEntry, FreshVersion][] = [];
-    for (const description of descriptions) {
-      for (const warning of description.warnings) this.#options.warn(description.name, warning);
-      const entry = this.#entry(description.name);
-      const files = description.versions.map((file) => ({ file, version: entry.version(file.version) }));
-      for (const { file, version } of files) {
-        progress.loading(version.modelName, version.version);
-        try {
-          loaded.push([entry, await this.#loadVersion(description, file, version)]);
-          progress.loaded(version.modelName, version.version, null);
-        } catch (error) {
-          const failure = InferenceError.from(error);
-          version.unavailable(failureReason(failure));
-          progress.loaded(version.modelName, version.version, failure);
-        }
-      }
-    }
-    for (const [entry, { version, model, lost }] of loaded) {
-      if (lost === null) version.ready(model);
-      else {
-        this.#refuse(version, lost);
-        this.#retire(model);
-      }
-      entry.settle();
-    }
+    const states = await this.#describeAll();
+    progress.started(states.reduce((total, { description }) => total + description.versions.length, 0));
+    // First loads happen in hosts that serve nothing else, so nothing is READY before everything is loaded: a file that takes its host down costs no request.
+    const prepared = await Promise.all(
+      states.map(async (state): Promise<[ModelEntry, PreparedSwap]> => {
+        const { name } = state.description;
+        const entry = this.#entry(name);
+        for (const warning of state.description.warnings) this.#options.warn(name, warning);
+        const swap = await this.#swap.prepareFirst(entry, state, {
+          loading: (version) => progress.loading(name, version),
+          ended: (version, error) => progress.loaded(name, version, error),
+        });
+        return [entry, swap];
+      }),
+    );
+    for (const [entry, swap] of prepared) this.#swap.commit(entry, swap);
+    this.#onDemand?.modelsChanged();
   }
 
   /**
-   * Loads a model, or loads it again when its files have changed: every version that its policy serves beside what serves now, then all of them take over in one step, and what they replace
-   * finishes what it accepted. If anything fails nothing changes. Rejects with INVALID_ARGUMENT (not a name; a version does not load) or INTERNAL (no such directory, or a configuration
-   * that cannot be used), as the reference's section 6.6 has it; with UNAVAILABLE where the control mode is not `explicit`, and UNIMPLEMENTED with parameters.
+   * Loads a model, or loads it again when its files or what the request brings differ from what serves: every version that its policy serves beside what serves now, then all of them take
+   * over in one step, and what they replace finishes what it accepted. If anything fails nothing changes. Rejects with INVALID_ARGUMENT (not a name; a version does not load) or INTERNAL (no
+   * such directory, or a configuration that cannot be used), as the reference's section 6.6 has it; with UNAVAILABLE where the control mode is not `explicit`.
    */
-  async load(name: string, hasParameters: boolean): Promise<void> {
+  async load(name: string, parameters: LoadParameters | null): Promise<void> {
     this.#requireControl();
-    if (hasParameters) throw noLoadParameters();
     checkModelName(name);
-    await this.#enqueue(() => this.#load(name));
+    if (parameters === null) await this.#enqueue(name, 'load', (entry) => this.#loadFromDisk(entry, true));
+    else await this.#enqueue(name, '', (entry) => this.#loadOverride(entry, parameters));
   }
 
-  /** Takes a model out of service. Resolves before what it accepted is finished. One that is not loaded is as it should be. */
-  async unload(name: string): Promise<void> {
+  /** Takes a model out of service. Resolves before what it accepted is finished. One that is not loaded is as it should be. `unloadDependents` is about ensembles, of which there are none. */
+  async unload(name: string, _options?: { readonly unloadDependents: boolean }): Promise<void> {
     this.#requireControl();
-    await this.#enqueue(async () => {
-      const entry = this.#models.get(name);
-      if (entry === undefined) return;
-      for (const version of entry.versions.values()) this.#unloadVersion(version);
-      entry.loadedChangeMs = Number.NEGATIVE_INFINITY;
-      entry.settle();
+    if (!this.#models.has(name)) return;
+    await this.#enqueue(name, 'unload', async (entry) => {
+      entry.isOnDemand = false;
+      this.#swap.unload(entry).catch(this.#options.onFault);
     });
+  }
+
+  /** Back to the versions that served before the last swap, while they are kept. Throws INVALID_ARGUMENT when they are not; UNAVAILABLE in control mode `none`. */
+  async rollback(name: string): Promise<{ versions: readonly string[] }> {
+    if (this.#options.controlMode === 'none') throw noModelControl(this.#options.controlMode);
+    const entry = this.#models.get(name);
+    if (entry === undefined) throw this.#unknownModel(name);
+    let versions: readonly string[] = [];
+    await this.#enqueue(name, '', async () => {
+      versions = this.#swap.rollback(entry);
+    });
+    return { versions };
+  }
+
+  /**
+   * The directory of a model is stable in a new form, or gone (`homes` empty); with control mode `poll`. Resolves when it was acted on: to false when the same may work another time without any
+   * change on disk.
+   */
+  async follow(name: string, homes: readonly string[], tree: ModelTree | null): Promise<boolean> {
+    if (homes.length > 0) this.#onDisk.set(name, homes);
+    else {
+      this.#onDisk.delete(name);
+      this.#notWhole.delete(name);
+      if (this.#models.has(name)) await this.#enqueue(name, '', (entry) => this.#forget(entry));
+      return true;
+    }
+    const known = this.#models.get(name);
+    if (this.#onDemand !== null && (known === undefined || known.loaded === null)) return true;
+    if (homes.length > 1) {
+      // What serves goes on: which of the two is meant cannot be known.
+      this.#options.unusable(name, DUPLICATE);
+      if (known === undefined || known.loaded === null) this.#entry(name).reason = DUPLICATE;
+      return true;
+    }
+    if (known !== undefined && known.seenTree === tree?.whole && known.loaded !== null) return true;
+    let mayPass = false;
+    await this.#enqueue(name, '', async (entry) => {
+      entry.seenTree = tree?.whole ?? '';
+      try {
+        await this.#loadFromDisk(entry, false);
+      } catch (error) {
+        const failure = InferenceError.from(error);
+        mayPass = failure.code === 'UNAVAILABLE' && !(error instanceof NotWholeYet);
+        if (error instanceof NotWholeYet) this.#notWhole.set(name, failure.message);
+        if (entry.loaded === null && entry.versions.size === 0) {
+          entry.reason = failureReason(causeOf(error));
+          if (!(error instanceof NotWholeYet)) this.#options.unusable(name, entry.reason);
+        }
+      }
+    });
+    const entry = this.#models.get(name);
+    // One that never was there is no model before it is whole: a directory that is being copied in must not make the server unready.
+    if (entry !== undefined && this.#notWhole.has(name) && entry.loaded === null && entry.versions.size === 0) this.#models.delete(name);
+    return !mayPass;
   }
 
   #requireControl(): void {
-    if (this.#options.controlMode !== 'explicit') throw noModelControl();
+    if (this.#options.controlMode !== 'explicit') throw noModelControl(this.#options.controlMode);
   }
 
-  #enqueue(operation: () => Promise<void>): Promise<void> {
-    const done = this.#operations.then(operation);
-    this.#operations = done.catch(() => {});
-    return done;
-  }
-
-  async #load(name: string): Promise<void> {
-    const { description, changedMs } = await this.#describe(name);
+  #enqueue(name: string, kind: string, operation: (entry: ModelEntry) => Promise<void>): Promise<void> {
+    if (this.#isStopping) return Promise.reject(new InferenceError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: 1 }));
+    const isNew = !this.#models.has(name);
     const entry = this.#entry(name);
-    const served = new Set(description.versions.map(({ version }) => String(version)));
-    const isCurrent = [...served].every((version) => entry.versions.get(version)?.state === 'READY');
-    if (isCurrent && changedMs <= entry.loadedChangeMs) return;
-    for (const warning of description.warnings) this.#options.warn(name, warning);
-    entry.reason = '';
-    const fresh: FreshVersion[] = [];
-    const failures: [ModelVersion, InferenceError][] = [];
-    for (const file of description.versions) {
-      const version = entry.version(file.version);
-      if (version.model === null) version.loading();
+    return entry.enqueue(kind, async () => {
       try {
-        fresh.push(await this.#loadVersion(description, file, version));
+        await operation(entry);
       } catch (error) {
-        failures.push([version, InferenceError.from(error)]);
+        // A name that led to nothing leaves nothing behind: names are the caller's to choose.
+        if (isNew && entry.versions.size === 0 && entry.reason === '') this.#models.delete(name);
+        throw error;
       }
-    }
-    for (const { version, lost } of fresh) if (lost !== null) failures.push([version, lost]);
-    if (failures.length > 0) {
-      for (const { model } of fresh) this.#retire(model);
-      // Those that serve go on; those that were to come do not.
-      for (const version of served) {
-        const known = entry.versions.get(version)!;
-        if (known.state !== 'LOADING') continue;
-        const failure = failures.find(([failed]) => failed === known);
-        known.unavailable(failure === undefined ? UNLOADED : failureReason(failure[1]));
-      }
-      const text = failures.map(([version, error]) => `version ${version.version} is at UNAVAILABLE state: ${failureReason(error)};`);
-      this.#options.unusable(name, text.join(' '));
-      throw invalidArgument(`load failed for model '${name}': ${text.join(' ')}`);
-    }
-    for (const { version, model } of fresh) {
-      const replaced = version.model;
-      version.ready(model);
-      if (replaced !== null) this.#retire(replaced);
-    }
-    for (const [number, version] of entry.versions) if (!served.has(number)) this.#unloadVersion(version);
-    entry.loadedChangeMs = changedMs;
-    entry.settle();
-  }
-
-  async #describe(name: string): Promise<{ description: ModelDescription; changedMs: number }> {
-    const { directories, modelFile } = this.#options;
-    const failed = (why: string): InferenceError =>
-      new InferenceError('INTERNAL', `failed to load '${name}', failed to poll from model repository: ${why}`, {
-        failureReason: 'BACKEND',
-      });
-    if (modelFile !== null) {
-      const description = describeModelFile(modelFile);
-      if (description.name !== name) throw failed(`the server serves one file, the model '${description.name}'`);
-      return { description, changedMs: await newestChangeMs(modelFile).catch(() => Number.POSITIVE_INFINITY) };
-    }
-    const homes = await findModelDirectory(directories, name);
-    if (homes.length === 0) {
-      const names = (await Promise.all(directories.map((directory) => listModelDirectories(directory).catch(() => [])))).flat();
-      throw failed(`no directory of that name${didYouMean(name, names)}`);
-    }
-    if (homes.length > 1) throw failed('it appears in two or more repositories: rename it in one of them, or remove it there');
-    try {
-      // Before the files are read: what changes while they are is seen the next time.
-      const changedMs = await newestChangeMs(join(homes[0]!, name));
-      return { description: await readModelDirectory(homes[0]!, name), changedMs };
-    } catch (error) {
-      if (!(error instanceof InferenceError)) this.#options.onFault(error);
-      throw failed(InferenceError.from(error).message);
-    }
-  }
-
-  async #loadVersion(description: ModelDescription, file: ModelVersionFile, version: ModelVersion): Promise<FreshVersion> {
-    let fresh: FreshVersion | null = null;
-    let lost: InferenceError | null = null;
-    const model = await this.#options.loader.load(description, file, (error) => {
-      lost = error;
-      if (fresh === null) return;
-      fresh.lost = error;
-      this.#quarantine(version, fresh.model, error);
     });
-    fresh = { version, model, lost };
-    return fresh;
   }
 
-  #unloadVersion(version: ModelVersion): void {
-    const { model } = version;
-    if (model === null) return;
-    version.unloading();
-    model
-      .stop()
-      .catch(this.#options.onFault)
-      .finally(() => {
-        if (version.state === 'UNLOADING') version.unavailable(UNLOADED);
-      });
+  /** What is on disk now; with `isAsked`, nothing where that serves already. */
+  async #loadFromDisk(entry: ModelEntry, isAsked: boolean): Promise<void> {
+    if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await this.#disk.look(entry.name))) return;
+    await this.#orKeep(entry, async () => {
+      const state = await this.#disk.read(entry.name);
+      this.#notWhole.delete(entry.name);
+      entry.seenTree = state.tree.whole;
+      await this.#take(entry, state);
+    });
   }
 
-  /** A model lost its instances for good: whoever waits, and whoever asks its version from now on, hears why. */
-  #quarantine(version: ModelVersion, model: Model, error: InferenceError): void {
-    model.failPending(error);
-    // Not in service yet, or not any more: whoever loads it, or has replaced it, sees to the rest.
-    if (version.model !== model) return;
-    this.#refuse(version, error);
-    this.#models.get(version.modelName)?.settle();
-    this.#retire(model);
+  async #loadOverride(entry: ModelEntry, parameters: LoadParameters): Promise<void> {
+    await this.#orKeep(entry, async () => {
+      const state = await this.#disk.readOverride(entry.name, parameters);
+      try {
+        await this.#take(entry, state);
+      } catch (error) {
+        await state.release?.();
+        throw error;
+      }
+    });
   }
 
-  #refuse(version: ModelVersion, error: InferenceError): void {
-    version.unavailable(failureReason(error));
-    this.#options.unusable(version.modelName, version.reason);
+  /** What serves goes on where an update is refused, and the index says why. */
+  async #orKeep(entry: ModelEntry, update: () => Promise<void>): Promise<void> {
+    try {
+      await update();
+    } catch (error) {
+      if (entry.current === null || error instanceof NotWholeYet) throw error;
+      const reason = failureReason(causeOf(error));
+      const isListed = [...entry.versions.values()].some((version) => version.isRefusedUpdate);
+      if (!isListed) entry.refusal = `an update was refused: ${reason}`;
+      this.#events.updateRefused(entry.name, reason);
+      throw error;
+    }
   }
 
-  #retire(model: Model): void {
-    model.stop().catch(this.#options.onFault);
+  async #take(entry: ModelEntry, state: LoadedState): Promise<void> {
+    for (const warning of state.description.warnings) this.#options.warn(entry.name, warning);
+    this.#swap.commit(entry, await this.#swap.prepare(entry, state));
+    this.#onDemand?.forget(entry.name);
+    this.#onDemand?.modelsChanged();
   }
 
-  /** The version that is to answer a request; see `InferenceDoor.route`. Texts as the reference's section 0 has them. */
-  route(modelName: string, version: string): Model {
+  /** Its directory is gone: it is unloaded, and unknown when that is done. */
+  async #forget(entry: ModelEntry): Promise<void> {
+    entry.seenTree = '';
+    entry.reason = 'its directory was removed';
+    void this.#swap.unload(entry).then(() => {
+      if (entry.loaded === null && !this.#onDisk.has(entry.name)) this.#models.delete(entry.name);
+    }, this.#options.onFault);
+  }
+
+  #openOnDemand(limits: Omit<OnDemandOptions, 'models'>): OnDemandLoads {
+    const models: OnDemandModels = {
+      load: (name) =>
+        this.#enqueue(name, 'demand', (entry) => (entry.loaded === null ? this.#loadFromDisk(entry, false) : Promise.resolve())),
+      unload: (name) =>
+        this.#enqueue(name, '', async (entry) => {
+          // It may have come into use since it was chosen.
+          if (entry.inflightCount === 0) await this.#swap.unload(entry);
+        }),
+      loaded: () => [...this.#models.values()].filter((entry) => entry.loaded !== null).map((entry) => entry.use),
+      estimateBytes: async (name) => this.#options.loader.estimateBytes((await this.#disk.read(name, false)).description),
+    };
+    return new OnDemandLoads({ ...limits, models });
+  }
+
+  /**
+   * The version that is to answer a request; see `InferenceDoor.route`. A promise where the model has to be loaded first, which is what the request waits for. Texts as the reference's
+   * section 0 has them.
+   */
+  route(modelName: string, version: string): Model | Waiting<Model> {
     const entry = this.#models.get(modelName);
-    if (entry === undefined) throw this.#unknownModel(modelName);
-    if (version === '') {
-      if (entry.current === null) throw noneReady(entry);
-      return entry.current;
-    }
-    const found = entry.versions.get(version);
-    if (found?.model) return found.model;
-    if (!/^[0-9]+$/.test(version) || version.length > MAX_INT64_DIGITS) {
-      throw invalidArgument(`failed to get model version from specified version string '${version}': expected a positive integer`);
-    }
-    if (found === undefined) {
-      throw new InferenceError(
-        'NOT_FOUND',
-        `Request for unknown model: '${modelName}' version ${version} is not found; versions: ${[...entry.versions.keys()].join(', ') || 'none'}`,
-      );
-    }
-    throw new InferenceError(
-      'UNAVAILABLE',
-      `Request for unknown model: '${modelName}' version ${version} is not at ready state: ${found.state}${found.reason === '' ? '' : ` (${found.reason})`}`,
-    );
+    if (entry === undefined) return this.#routeOnDemand(modelName, version, null);
+    if (version === '') return entry.current ?? this.#routeOnDemand(modelName, version, entry);
+    const found = entry.versions.get(entry.labels.get(version) ?? version);
+    return found?.model ?? this.#routeOnDemand(modelName, version, entry);
+  }
+
+  #routeOnDemand(name: string, version: string, entry: ModelEntry | null): Waiting<Model> {
+    if (this.#isOnDemand(name, entry)) return thenWaiting(this.#onDemand!.wait(name), () => this.#routeLoaded(name, version));
+    if (entry === null) throw this.#unknownModel(name);
+    throw version === '' ? noneReady(entry) : noSuchVersion(entry, version);
+  }
+
+  #routeLoaded(name: string, version: string): Model {
+    const entry = this.#models.get(name);
+    if (entry === undefined) throw this.#unknownModel(name);
+    const model = version === '' ? entry.current : (entry.versions.get(entry.labels.get(version) ?? version)?.model ?? null);
+    if (model !== null) return model;
+    throw version === '' ? noneReady(entry) : noSuchVersion(entry, version);
+  }
+
+  #isOnDemand(name: string, entry: ModelEntry | null): boolean {
+    if (this.#onDemand === null) return false;
+    if (entry === null) return this.#onDisk.has(name);
+    return entry.isOnDemand && entry.loaded === null;
+  }
+
+  /** Whether a request for it would be served: what its readiness is asked for. Throws as `route` does where it would not. */
+  requireReady(modelName: string, version: string): void {
+    const entry = this.#models.get(modelName) ?? null;
+    if (!this.#isOnDemand(modelName, entry)) this.route(modelName, version);
+  }
+
+  /** '' for '', a label's version for a label, any other text as it is. */
+  resolveVersion(modelName: string, version: string): string {
+    return this.#models.get(modelName)?.labels.get(version) ?? version;
   }
 
   /** Versions in service, ascending. */
@@ -296,13 +346,11 @@ export class ModelRepository {
     return [...this.#models.values()].flatMap((entry) => [...entry.versions.values()]);
   }
 
-  /** Every known model has a version and all of them serve, or were unloaded on purpose. */
+  /** Every known model has a version and all of them serve, or were unloaded on purpose, or failed as an update of what serves. */
   get isReady(): boolean {
     for (const entry of this.#models.values()) {
-      if (entry.versions.size === 0) return false;
-      for (const { state, reason } of entry.versions.values()) {
-        if (state !== 'READY' && state !== 'UNLOADING' && !(state === 'UNAVAILABLE' && reason === UNLOADED)) return false;
-      }
+      if (entry.versions.size === 0 && !entry.isOnDemand) return false;
+      for (const version of entry.versions.values()) if (!version.isWell) return false;
     }
     return true;
   }
@@ -310,73 +358,82 @@ export class ModelRepository {
   index(readyOnly: boolean): ModelIndexEntry[] {
     const entries: ModelIndexEntry[] = [];
     for (const entry of this.#models.values()) {
-      if (entry.versions.size === 0 && !readyOnly) entries.push({ name: entry.name, state: 'UNAVAILABLE', reason: entry.reason });
+      if (entry.versions.size === 0 && !readyOnly) {
+        entries.push(entry.reason === '' ? { name: entry.name } : { name: entry.name, state: 'UNAVAILABLE', reason: entry.reason });
+      }
       for (const version of entry.versions.values()) {
         if (readyOnly && version.state !== 'READY') continue;
         const line = { name: entry.name, version: String(version.version), state: version.state };
-        entries.push(version.reason === '' ? line : { ...line, reason: version.reason });
+        const reason = version.state === 'READY' ? entry.refusal : version.reason;
+        entries.push(reason === '' ? line : { ...line, reason });
+      }
+      for (const [version, reason] of entry.loaded?.description.notWhole ?? []) {
+        if (!readyOnly && !entry.versions.has(String(version))) {
+          entries.push({ name: entry.name, version: String(version), state: 'UNAVAILABLE', reason: `waiting: ${reason}` });
+        }
       }
     }
-    if (!readyOnly) for (const name of this.#notLoaded) if (!this.#models.has(name)) entries.push({ name });
+    if (readyOnly) return entries;
+    for (const name of this.#onDisk.keys()) {
+      if (this.#models.has(name)) continue;
+      const why = this.#notWhole.get(name);
+      entries.push(why === undefined ? { name } : { name, state: 'UNAVAILABLE', reason: why });
+    }
     return entries;
+  }
+
+  /** How the directories of the models that are loaded, or were tried, looked then: what a watcher starts from. */
+  seenTrees(): Map<string, string> {
+    return new Map([...this.#models.values()].map((entry) => [entry.name, entry.seenTree]));
   }
 
   /** Finishes accepted requests and unloads everything. */
   async stop(): Promise<void> {
-    await this.#operations;
-    await Promise.all(this.readyModels().map((model) => model.stop()));
+    this.#isStopping = true;
+    this.#onDemand?.stop();
+    const entries = [...this.#models.values()];
+    await Promise.all(entries.map((entry) => entry.idle()));
+    await Promise.all(entries.map((entry) => this.#swap.unload(entry)));
   }
 
-  async #describeAll(): Promise<ModelDescription[]> {
-    const { directories, modelFile, controlMode, loadModels } = this.#options;
-    const isAll = controlMode === 'none' || loadModels.includes('*');
-    if (modelFile !== null) {
-      const description = describeModelFile(modelFile);
-      return isAll || loadModels.includes(description.name) ? [description] : [];
-    }
-    const descriptions: ModelDescription[] = [];
-    const homes = new Map<string, string>();
-    for (const directory of directories) {
-      for (const name of await listModelDirectories(directory)) {
-        if (homes.has(name)) {
-          this.#entry(name).reason = 'model appears in two or more repositories: rename it in one of them, or remove it there';
+  async #describeAll(): Promise<LoadedState[]> {
+    const { controlMode, loadModels } = this.#options;
+    const isAll = controlMode !== 'explicit' || loadModels.includes('*');
+    this.#onDisk = await this.#disk.list();
+    if (this.#onDemand !== null && isAll) return [];
+    const states: LoadedState[] = [];
+    for (const name of isAll ? this.#onDisk.keys() : loadModels) {
+      try {
+        // Where nothing is ever loaded again, nobody asks what changed.
+        states.push(await this.#readFirst(name, controlMode !== 'none'));
+      } catch (error) {
+        const failure = causeOf(error);
+        if (error instanceof NotWholeYet) {
+          this.#notWhole.set(name, failure.message);
+          this.#options.warn(name, failure.message);
           continue;
         }
-        homes.set(name, directory);
+        this.#entry(name).reason = failureReason(failure);
+        this.#options.unusable(name, failureReason(failure));
       }
     }
-    if (!isAll) {
-      this.#notLoaded = new Set([...homes.keys()].filter((name) => !loadModels.includes(name)));
-      for (const name of this.#notLoaded) homes.delete(name);
-      for (const name of loadModels) {
-        if (homes.has(name)) continue;
-        this.#entry(name).reason = `no directory of that name${didYouMean(name, this.#notLoaded)}`;
-        this.#options.unusable(name, this.#entry(name).reason);
-      }
-    }
-    for (const [name, directory] of homes) {
-      const entry = this.#entry(name);
-      if (entry.reason !== '') {
-        this.#options.unusable(name, entry.reason);
-        continue;
-      }
-      try {
-        // Before the files are read: what changes while they are is seen by the next load.
-        if (controlMode === 'explicit') entry.loadedChangeMs = await newestChangeMs(join(directory, name));
-        descriptions.push(await readModelDirectory(directory, name));
-      } catch (error) {
-        if (!(error instanceof InferenceError)) this.#options.onFault(error);
-        entry.reason = failureReason(InferenceError.from(error));
-        this.#options.unusable(name, entry.reason);
-      }
-    }
-    return descriptions;
+    return states;
+  }
+
+  async #readFirst(name: string, withTree: boolean): Promise<LoadedState> {
+    const homes = this.#onDisk.get(name) ?? [];
+    if (homes.length > 1) throw invalidArgument(DUPLICATE);
+    if (homes.length === 0) throw invalidArgument(`no directory of that name${didYouMean(name, this.#onDisk.keys())}`);
+    const state = await this.#disk.read(name, withTree);
+    this.#entry(name).seenTree = state.tree.whole;
+    return state;
   }
 
   #entry(name: string): ModelEntry {
     let entry = this.#models.get(name);
     if (entry === undefined) {
       entry = new ModelEntry(name);
+      entry.isOnDemand = this.#onDemand !== null;
       this.#models.set(name, entry);
     }
     return entry;
@@ -385,4 +442,17 @@ export class ModelRepository {
   #unknownModel(name: string): InferenceError {
     return new InferenceError('NOT_FOUND', `Request for unknown model: '${name}' is not found${didYouMean(name, this.#models.keys())}`);
   }
+}
+
+/** Whether what serves is what is on disk, or a load request's that the disk has not overtaken since. */
+function isLoadedFrom(entry: ModelEntry, tree: ModelTree): boolean {
+  const { loaded } = entry;
+  if (loaded === null || loaded.diskTree !== tree.whole) return false;
+  return loaded.description.versions.every(({ version }) => entry.versions.get(String(version))?.state === 'READY');
+}
+
+/** What a failed look at the disk failed of, without the words for whoever asked for the load. */
+function causeOf(error: unknown): InferenceError {
+  const failure = InferenceError.from(error);
+  return failure.cause instanceof InferenceError ? failure.cause : failure;
 }

@@ -8,7 +8,9 @@ import { parseVersionName } from './version-policy.ts';
  * change like any other.
  */
 export interface ModelTree {
-  /** Everything but the version directories: configuration, labels, warm-up files. */
+  /** The configuration files; whether what they say has changed is another question. */
+  readonly config: string;
+  /** Everything else beside the version directories: labels, warm-up files. */
   readonly common: string;
   /** By version number: its directory. */
   readonly versions: ReadonlyMap<number, string>;
@@ -26,8 +28,9 @@ export async function readModelTree(path: string): Promise<ModelTree> {
   const root = await stat(path, { bigint: true });
   if (!root.isDirectory()) {
     const text = mark('', root);
-    return { common: '', versions: new Map([[1, text]]), whole: text };
+    return { config: '', common: '', versions: new Map([[1, text]]), whole: text };
   }
+  const config: string[] = [];
   const common: string[] = [];
   const versions = new Map<number, string>();
   const budget = { left: MAX_TREE_ENTRIES };
@@ -35,11 +38,12 @@ export async function readModelTree(path: string): Promise<ModelTree> {
     const version = parseVersionName(name);
     const lines: string[] = [];
     await look(join(path, name), name, 1, lines, budget);
-    if (version === null || lines.length === 0) common.push(...lines);
-    else versions.set(version, lines.join('\n'));
+    if (version !== null) versions.set(version, lines.join('\n'));
+    else if (name === 'configs' || name.startsWith('config.')) config.push(...lines);
+    else common.push(...lines);
   }
-  const commonText = common.join('\n');
-  return { common: commonText, versions, whole: [commonText, ...versions.values()].join('\n') };
+  const texts = { config: config.join('\n'), common: common.join('\n') };
+  return { ...texts, versions, whole: [texts.config, texts.common, ...versions.values()].join('\n') };
 }
 
 async function look(path: string, name: string, depth: number, lines: string[], budget: { left: number }): Promise<void> {

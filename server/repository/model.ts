@@ -20,10 +20,14 @@ export interface ModelInit {
   /** Of the kind that the configuration says: decoupled, or not. */
   readonly instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
   readonly reporter: ModelReporter;
+  /** Size of its files, which is the least that it takes in memory. */
+  readonly fileBytes?: number;
   /** Bound of the queue when the configuration gives none. */
   readonly defaultMaxQueueSize: number;
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
+  /** It goes into service, or out of it; it may do so several times. */
+  readonly onService?: (isInService: boolean) => void;
   /** When it has been unloaded. */
   readonly onStopped: () => void;
 }
@@ -32,19 +36,26 @@ export interface ModelInit {
 export class Model {
   readonly name: string;
   readonly version: string;
-  readonly config: ModelConfig;
   readonly signature: ModelSignature;
   readonly scheduler: Scheduler;
   readonly reporter: ModelReporter;
+  /** When it last took a request, or was loaded; on the clock's scale. The door writes it. */
+  lastUsedNs: number;
+  readonly #fileBytes: number;
   /** Of decoupled channels where `isDecoupled`. */
   readonly instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
   readonly #onStopped: () => void;
+  readonly #onService: (isInService: boolean) => void;
+  #config: ModelConfig;
 
   constructor(init: ModelInit) {
     const { config, clock, reporter, instances } = init;
     this.name = config.name;
     this.version = String(init.version);
-    this.config = config;
+    this.#config = config;
+    this.lastUsedNs = clock.nowNs();
+    this.#fileBytes = init.fileBytes ?? 0;
+    this.#onService = init.onService ?? (() => {});
     this.reporter = reporter;
     this.instances = instances;
     this.#onStopped = init.onStopped;
@@ -59,6 +70,31 @@ export class Model {
           modelOutputCount: instances.metadata.outputs.length,
         })
       : new DynamicBatchScheduler({ ...common, policy: batchPolicy(config, signature), instances: instances as InstanceGroup });
+  }
+
+  /** Complete; only `instance_group` and what says nothing of one version may change while it is loaded. */
+  get config(): ModelConfig {
+    return this.#config;
+  }
+
+  /** What it takes, as far as that can be seen. */
+  get memoryBytes(): number {
+    return Math.max(this.#fileBytes, this.instances.memoryBytes);
+  }
+
+  /** From now on requests are routed here; its metrics are shown. */
+  enterService(): void {
+    this.#onService(true);
+  }
+
+  /** It is kept for a rollback: no metrics while nobody is routed here. */
+  leaveService(): void {
+    this.#onService(false);
+  }
+
+  /** The parts of the configuration that need no new load: instances, version policy, labels. */
+  adopt({ instanceGroup, versionPolicy, versionLabels }: ModelConfig): void {
+    this.#config = { ...this.#config, instanceGroup, versionPolicy, versionLabels };
   }
 
   /** `platform` of the metadata: the configuration's, or its backend where it names no platform (reference section 1.4). */

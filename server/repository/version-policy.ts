@@ -9,7 +9,7 @@ export interface VersionChoice {
 }
 
 /** Directories that belong to a model and are no versions. */
-const otherDirectories: ReadonlySet<string> = new Set(['configs', 'warmup', 'initial_state']);
+const otherDirectories: ReadonlySet<string> = new Set(['configs', 'warmup', 'golden', 'initial_state']);
 
 /**
  * The version numbers among the sub-directories of a model, ascending. A version is written in decimal digits without leading zeros, below 2^53.

@@ -152,6 +152,11 @@ export class InferenceClient {
     return this.#write(options, (call) => this.#transport.unloadModel(checkedName(name), options.unloadDependents === true, call));
   }
 
+  /** Back to the versions that served before the last change, as long as the server keeps them; resolves with their numbers. A call of Nereid's own, over HTTP and WebSocket clients. */
+  rollbackModel(name: string, options: CallOptions = {}): Promise<readonly string[]> {
+    return this.#write(options, (call) => this.#transport.rollbackModel(checkedName(name), call));
+  }
+
   /** Of one region, or of all when no name is given. */
   systemSharedMemoryStatus(name = '', options: CallOptions = {}): Promise<readonly SystemSharedMemoryRegion[]> {
     return this.#read(options, (call) => this.#transport.systemSharedMemoryStatus(name, call));

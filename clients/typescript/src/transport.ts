@@ -107,6 +107,8 @@ export interface ControlTransport {
   /** `config`: a model configuration as JSON, or ''. `files`: by path below the model's directory, `1/model.onnx`. */
   loadModel(name: string, config: string, files: ReadonlyMap<string, Uint8Array>, call: CallContext): Promise<void>;
   unloadModel(name: string, unloadDependents: boolean, call: CallContext): Promise<void>;
+  /** The versions that serve then. Nereid's own; gRPC has no such call: its transport throws UNIMPLEMENTED. */
+  rollbackModel(name: string, call: CallContext): Promise<readonly string[]>;
   /** '': all regions. */
   systemSharedMemoryStatus(name: string, call: CallContext): Promise<readonly SystemSharedMemoryRegion[]>;
   registerSystemSharedMemory(region: SystemSharedMemoryRegion, call: CallContext): Promise<void>;

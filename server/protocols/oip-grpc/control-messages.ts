@@ -35,8 +35,8 @@ function withMemberNames(field: Field, member: unknown): unknown {
 export type ControlRequest = Readonly<Record<string, string | boolean>>;
 
 /**
- * Reads a request of strings and booleans: every such field of `type`, with its default where it is not sent, by its name in the .proto file. A map is true when it has
- * entries; other fields are passed over. As strict as the reader; INVALID_ARGUMENT for anything malformed.
+ * Reads a request of strings and booleans: every such field of `type`, with its default where it is not sent, by its name in the .proto file;
+ * other fields are passed over. As strict as the reader; INVALID_ARGUMENT for anything malformed.
  */
 export function decodeControlRequest(type: Type, message: Uint8Array): ControlRequest {
   const names: string[] = [];
@@ -56,8 +56,6 @@ export function decodeControlRequest(type: Type, message: Uint8Array): ControlRe
     } else {
       const isVarint = messageTypeOf(field) === null && field.type !== 'bytes';
       if (reader.wireType !== (isVarint ? VARINT : DELIMITED)) throw reader.wrongWireType(isVarint ? VARINT : DELIMITED);
-      // Of parameters it is enough to know that there are some.
-      if (field.map) request[protoNameOf(field)] = true;
       reader.skip();
     }
   }

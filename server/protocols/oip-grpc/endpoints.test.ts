@@ -185,7 +185,7 @@ describe('control', () => {
     const ask = async (rpc: string, request: object = {}): Promise<unknown> => asJson(await served.ask(rpc, request));
     expect(await ask('ServerMetadata')).toEqual(rest('GET', '/v2', []));
     for (const version of ['', '1']) {
-      const tail = version === '' ? '' : '/versions/{version:digits}';
+      const tail = version === '' ? '' : '/versions/{version}';
       const params = version === '' ? ['plain'] : ['plain', version];
       expect(await ask('ModelMetadata', { name: 'plain', version })).toEqual(rest('GET', `/v2/models/{model}${tail}`, params));
       expect(await ask('ModelConfig', { name: 'plain', version })).toEqual({

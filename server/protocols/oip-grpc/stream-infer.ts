@@ -6,6 +6,7 @@ import type { InferenceResponse } from '../../inference/inference-response.ts';
 import type { Model } from '../../repository/model.ts';
 import type { RpcCancelListener, StreamCall, StreamListener, StreamMethod } from '../../transports/rpc-call.ts';
 import type { ProtocolContext } from '../protocol.ts';
+import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { InferRequestMessage } from './decode-infer-request.ts';
 import { encodeEmptyFinalResponse, encodeInferResponse, encodeStreamFailure, encodeStreamRefusal } from './encode-infer-response.ts';
 
@@ -68,28 +69,63 @@ class InferStream implements StreamListener, RpcCancelListener {
     this.#heldBytes += entry.heldBytes;
     try {
       message.open();
-      const model = context.door.route(message.modelName, message.modelVersion);
-      entry.model = model;
-      if (model.isDecoupled) this.#decoupled.add(entry);
-      else this.#append(entry);
-      const request = message.decode(model.signature, entry);
-      request.deadlineNs = this.#deadlineNs;
-      entry.wantsEmptyFinal = message.parameters.wantsEmptyFinalResponse;
-      entry.askedVersion = message.modelVersion;
-      entry.request = request;
-      // Paused from the start: its first response would find no room.
-      if (this.#isBlocked && model.isDecoupled) request.pauseResponses();
-      context.door.infer(request, model);
+      const routed = context.door.route(message.modelName, message.modelVersion);
+      if (routed instanceof Promise) {
+        const waiting = new WaitingMessage(this, entry, message);
+        entry.wait = RouteWait.start(context.door, routed, bytes.length, waiting);
+        // Whatever its model turns out to be: what has one answer keeps its place.
+        this.#append(entry);
+      } else {
+        entry.model = routed;
+        if (routed.isDecoupled) this.#decoupled.add(entry);
+        else this.#append(entry);
+        this.#infer(entry, message, routed);
+      }
     } catch (error) {
-      context.reportFault(error);
-      const refusal = InferenceError.from(error);
-      context.door.refused(message.modelName, refusal);
       // What never came to a model keeps its place among the answers too.
       if (entry.model === null) this.#append(entry);
-      entry.request = null;
-      this.answer(entry, encodeStreamRefusal(refusal, message.id));
+      this.#refuse(entry, message, error);
     }
     this.#settleReading();
+  }
+
+  /** The model of a message that waited. */
+  routed(entry: StreamedRequest, message: InferRequestMessage, model: Model): void {
+    entry.wait = null;
+    if (this.#isOver) return;
+    entry.model = model;
+    if (model.isDecoupled) {
+      this.#decoupled.add(entry);
+      entry.hasLeftOrder = true;
+      if (entry === this.#head && !this.#isBlocked) this.#sendAnswered();
+    }
+    this.#infer(entry, message, model);
+    this.#settleReading();
+  }
+
+  notRouted(entry: StreamedRequest, message: InferRequestMessage, error: unknown): void {
+    entry.wait = null;
+    this.#refuse(entry, message, error);
+  }
+
+  #infer(entry: StreamedRequest, message: InferRequestMessage, model: Model): void {
+    const request = message.decode(model.signature, entry);
+    request.deadlineNs = this.#deadlineNs;
+    entry.wantsEmptyFinal = message.parameters.wantsEmptyFinalResponse;
+    entry.askedVersion = message.modelVersion;
+    entry.request = request;
+    // Paused from the start: its first response would find no room.
+    if (this.#isBlocked && model.isDecoupled) request.pauseResponses();
+    this.context.door.infer(request, model);
+  }
+
+  #refuse(entry: StreamedRequest, message: InferRequestMessage, error: unknown): void {
+    const { context } = this;
+    context.reportFault(error);
+    const refusal = InferenceError.from(error);
+    context.door.refused(message.modelName, refusal);
+    entry.request = null;
+    this.answer(entry, encodeStreamRefusal(refusal, message.id));
   }
 
   onHalfClose(): void {
@@ -179,7 +215,12 @@ class InferStream implements StreamListener, RpcCancelListener {
 
   #sendAnswered(): void {
     let head = this.#head;
-    while (head !== null && head.answer !== null && !this.#isBlocked) {
+    while (head !== null && !this.#isBlocked) {
+      if (head.hasLeftOrder) {
+        head = head.next;
+        continue;
+      }
+      if (head.answer === null) break;
       this.#inFlight--;
       this.#heldBytes -= head.heldBytes;
       if (head.isWaiting) this.#call.holdAnswer(-head.answer.length);
@@ -220,7 +261,10 @@ class InferStream implements StreamListener, RpcCancelListener {
   #finish(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    for (let entry = this.#head; entry !== null; entry = entry.next) entry.request?.cancel();
+    for (let entry = this.#head; entry !== null; entry = entry.next) {
+      entry.wait?.cancel();
+      entry.request?.cancel();
+    }
     for (const entry of this.#decoupled) entry.request?.cancel();
     this.#head = null;
     this.#tail = null;
@@ -233,6 +277,10 @@ class StreamedRequest implements InferenceCaller {
   /** Null until it is decoded, and once it is answered. */
   request: InferenceRequest | null = null;
   model: Model | null = null;
+  /** Its model is being loaded. */
+  wait: RouteWait | null = null;
+  /** It waited in the order of answers for a model that turned out to be decoupled. */
+  hasLeftOrder = false;
   /** As the request wrote it. */
   askedVersion = '';
   wantsEmptyFinal = false;
@@ -277,5 +325,26 @@ class StreamedRequest implements InferenceCaller {
     if (this.#stream.isOver || this.isEnded) return;
     this.#stream.context.reportFault(error);
     this.#stream.fail(this, request, error);
+  }
+}
+
+/** A message whose model is being loaded. */
+class WaitingMessage implements RoutedCall {
+  readonly #stream: InferStream;
+  readonly #entry: StreamedRequest;
+  readonly #message: InferRequestMessage;
+
+  constructor(stream: InferStream, entry: StreamedRequest, message: InferRequestMessage) {
+    this.#stream = stream;
+    this.#entry = entry;
+    this.#message = message;
+  }
+
+  onRouted(model: Model): void {
+    this.#stream.routed(this.#entry, this.#message, model);
+  }
+
+  onRouteFailed(error: unknown): void {
+    this.#stream.notRouted(this.#entry, this.#message, error);
   }
 }

@@ -4,8 +4,10 @@ import { InferenceError, invalidArgument } from '../../../proto/inference-error.
 import type { InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
 import type { InferenceResponse } from '../../inference/inference-response.ts';
 import type { Model } from '../../repository/model.ts';
+import type { Waiting } from '../../repository/waiting.ts';
 import type { RpcCancelListener, UnaryCall, UnaryMethod } from '../../transports/rpc-call.ts';
 import type { ProtocolContext } from '../protocol.ts';
+import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { InferRequestMessage } from './decode-infer-request.ts';
 import { encodeInferResponse } from './encode-infer-response.ts';
 
@@ -17,21 +19,62 @@ function handleInfer(call: UnaryCall, context: ProtocolContext): void {
   const message = new InferRequestMessage(call.message);
   try {
     message.open();
-    const model = context.door.routeUnary(message.modelName, message.modelVersion);
-    if (message.parameters.wantsEmptyFinalResponse) {
-      throw invalidArgument(
-        'parameters.triton_enable_empty_final_response: a unary call has one response, which is its final one: leave it out, or use ModelStreamInfer',
-      );
-    }
-    const inferCall = new UnaryInferCall(call, model, context);
-    const request = message.decode(model.signature, inferCall);
-    request.deadlineNs = call.deadlineMs * 1e6;
-    inferCall.start(request);
+    const routed = context.door.routeUnary(message.modelName, message.modelVersion);
+    if (routed instanceof Promise) new WaitingUnaryCall(call, message, context).wait(routed);
+    else infer(call, message, routed, context);
   } catch (error) {
-    context.reportFault(error);
-    const refusal = InferenceError.from(error);
-    context.door.refused(message.modelName, refusal);
-    call.fail(refusal);
+    refuse(call, message, context, error);
+  }
+}
+
+function infer(call: UnaryCall, message: InferRequestMessage, model: Model, context: ProtocolContext): void {
+  if (message.parameters.wantsEmptyFinalResponse) {
+    throw invalidArgument(
+      'parameters.triton_enable_empty_final_response: a unary call has one response, which is its final one: leave it out, or use ModelStreamInfer',
+    );
+  }
+  const inferCall = new UnaryInferCall(call, model, context);
+  const request = message.decode(model.signature, inferCall);
+  request.deadlineNs = call.deadlineMs * 1e6;
+  inferCall.start(request);
+}
+
+function refuse(call: UnaryCall, message: InferRequestMessage, context: ProtocolContext, error: unknown): void {
+  context.reportFault(error);
+  const refusal = InferenceError.from(error);
+  context.door.refused(message.modelName, refusal);
+  call.fail(refusal);
+}
+
+/** A ModelInfer call whose model is being loaded. */
+class WaitingUnaryCall implements RoutedCall, RpcCancelListener {
+  readonly #call: UnaryCall;
+  readonly #message: InferRequestMessage;
+  readonly #context: ProtocolContext;
+  #wait: RouteWait | null = null;
+
+  constructor(call: UnaryCall, message: InferRequestMessage, context: ProtocolContext) {
+    this.#call = call;
+    this.#message = message;
+    this.#context = context;
+  }
+
+  wait(routed: Waiting<Model>): void {
+    this.#wait = RouteWait.start(this.#context.door, routed, this.#call.message.length, this);
+    this.#call.cancelListener = this;
+  }
+
+  onRouted(model: Model): void {
+    this.#call.cancelListener = null;
+    if (!this.#call.isCancelled) infer(this.#call, this.#message, model, this.#context);
+  }
+
+  onRouteFailed(error: unknown): void {
+    refuse(this.#call, this.#message, this.#context, error);
+  }
+
+  onRpcCancelled(): void {
+    this.#wait?.cancel();
   }
 }
 

@@ -6,9 +6,11 @@ import type { InferenceDoor } from '../../data-plane/infer.ts';
 import type { InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
 import type { InferenceResponse } from '../../inference/inference-response.ts';
 import type { Model } from '../../repository/model.ts';
+import type { Waiting } from '../../repository/waiting.ts';
 import type { HttpAbortListener, HttpExchange, HttpRoute } from '../../transports/http-exchange.ts';
 import { decodeInferRequest } from '../oip-json/decode-request.ts';
 import type { ProtocolContext } from '../protocol.ts';
+import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { controlRoutes } from './control.ts';
 import { respondInference } from './respond-inference.ts';
 import { respondError } from './status.ts';
@@ -16,10 +18,10 @@ import { respondError } from './status.ts';
 const INFER_HEADERS: readonly string[] = [INFERENCE_HEADER_CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING];
 
 export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
-  const infer = (exchange: HttpExchange): void => handleInfer(exchange, context);
+  const handle = (exchange: HttpExchange): void => handleInfer(exchange, context);
   return [
-    ...['/v2/models/{model}/infer', '/v2/models/{model}/versions/{version:digits}/infer'].map(
-      (pattern): HttpRoute => ({ method: 'POST', pattern, requestHeaders: INFER_HEADERS, allowContentCoding: true, handle: infer }),
+    ...['/v2/models/{model}/infer', '/v2/models/{model}/versions/{version}/infer'].map(
+      (pattern): HttpRoute => ({ method: 'POST', pattern, requestHeaders: INFER_HEADERS, allowContentCoding: true, handle }),
     ),
     ...controlRoutes(context),
   ];
@@ -27,15 +29,54 @@ export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
 
 function handleInfer(exchange: HttpExchange, context: ProtocolContext): void {
   try {
-    const model = context.door.routeUnary(exchange.params[0]!, exchange.params[1] ?? '');
-    const call = new RestInferCall(exchange, model, context);
-    const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, call);
-    call.start(request, context.door);
+    const routed = context.door.routeUnary(exchange.params[0]!, exchange.params[1] ?? '');
+    if (routed instanceof Promise) new WaitingRestCall(exchange, context).wait(routed);
+    else infer(exchange, routed, context);
   } catch (error) {
-    context.reportFault(error);
-    const refusal = InferenceError.from(error);
-    context.door.refused(exchange.params[0]!, refusal);
-    respondError(exchange, refusal);
+    refuse(exchange, context, error);
+  }
+}
+
+function infer(exchange: HttpExchange, model: Model, context: ProtocolContext): void {
+  const call = new RestInferCall(exchange, model, context);
+  const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, call);
+  call.start(request, context.door);
+}
+
+function refuse(exchange: HttpExchange, context: ProtocolContext, error: unknown): void {
+  context.reportFault(error);
+  const refusal = InferenceError.from(error);
+  context.door.refused(exchange.params[0]!, refusal);
+  respondError(exchange, refusal);
+}
+
+/** An infer call whose model is being loaded. */
+class WaitingRestCall implements RoutedCall, HttpAbortListener {
+  readonly #exchange: HttpExchange;
+  readonly #context: ProtocolContext;
+  #wait: RouteWait | null = null;
+
+  constructor(exchange: HttpExchange, context: ProtocolContext) {
+    this.#exchange = exchange;
+    this.#context = context;
+  }
+
+  wait(routed: Waiting<Model>): void {
+    this.#wait = RouteWait.start(this.#context.door, routed, this.#exchange.body.length, this);
+    this.#exchange.abortListener = this;
+  }
+
+  onRouted(model: Model): void {
+    this.#exchange.abortListener = null;
+    if (!this.#exchange.isAborted) infer(this.#exchange, model, this.#context);
+  }
+
+  onRouteFailed(error: unknown): void {
+    refuse(this.#exchange, this.#context, error);
+  }
+
+  onExchangeAborted(): void {
+    this.#wait?.cancel();
   }
 }
 

@@ -15,6 +15,7 @@ import type { Model } from '../../repository/model.ts';
 import type { ModelLoader } from '../../repository/model-loader.ts';
 import { ModelRepository } from '../../repository/model-repository.ts';
 import type { WebSocketConnection } from '../../transports/web-socket.ts';
+import type { ProtocolContext } from '../protocol.ts';
 import { BacklogBudget } from './message-backlog.ts';
 import { type SessionLimits, WebSocketSession } from './web-socket-session.ts';
 
@@ -112,24 +113,23 @@ export class HeldSession {
   readonly faults: unknown[] = [];
   readonly admission = new Admission(4096, 2 ** 30);
   readonly session: WebSocketSession;
+  readonly repository: ModelRepository;
+  readonly context: ProtocolContext;
 
   private constructor(repository: ModelRepository, models: Model[], limits: Partial<SessionLimits>) {
     for (const model of models) Object.assign(model, { scheduler: this.scheduler });
     const log = { ended: () => {}, refused: (model: string, error: InferenceError) => this.refused.push([model, error]) };
-    this.session = new WebSocketSession(
-      this.connection,
-      {
-        door: new InferenceDoor(repository, this.admission, systemClock, log),
-        repository,
-        serverName: 'nereid',
-        serverVersion: '0',
-        isReady: () => true,
-        isLive: () => true,
-        reportFault: (error) => this.faults.push(error),
-      },
-      { ...DEFAULT_LIMITS, ...limits },
-      new BacklogBudget(0),
-    );
+    this.repository = repository;
+    this.context = {
+      door: new InferenceDoor(repository, this.admission, systemClock, log),
+      repository,
+      serverName: 'nereid',
+      serverVersion: '0',
+      isReady: () => true,
+      isLive: () => true,
+      reportFault: (error) => this.faults.push(error),
+    };
+    this.session = new WebSocketSession(this.connection, this.context, { ...DEFAULT_LIMITS, ...limits }, new BacklogBudget(0));
   }
 
   static async open(limits: Partial<SessionLimits> = {}): Promise<HeldSession> {
@@ -213,7 +213,15 @@ function model(name: string, datatype: Datatype): Model {
     { defaultMaxBatchSize: 0 },
   );
   const signature = createSignature(config, '1', new Map());
-  return { name, version: '1', signature, isDecoupled: name === 'stream', reporter: new ModelReporter(name, '1', {}) } as unknown as Model;
+  return {
+    name,
+    version: '1',
+    signature,
+    isDecoupled: name === 'stream',
+    enterService: () => {},
+    adopt: () => {},
+    reporter: new ModelReporter(name, '1', {}),
+  } as unknown as Model;
 }
 
 /** A repository that serves this one. */

@@ -4,6 +4,7 @@ import type { InferenceError } from '../../../proto/inference-error.ts';
 import type { InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
 import type { InferenceResponse } from '../../inference/inference-response.ts';
 import type { Model } from '../../repository/model.ts';
+import type { RouteWait } from '../route-wait.ts';
 
 /** What a call tells its session. None of these comes after the call has ended. */
 export interface CallSession {
@@ -14,9 +15,12 @@ export interface CallSession {
 
 export class SessionCall implements InferenceCaller {
   readonly id: string;
-  readonly model: Model;
+  /** Null while it is being loaded. */
+  model: Model | null;
   /** May be answered any number of times, and takes as long as it likes. */
-  readonly isStream: boolean;
+  isStream: boolean;
+  /** For its model to be loaded. */
+  wait: RouteWait | null = null;
   /** Of its message, which its inputs are views of. */
   readonly bytes: number;
   request: InferenceRequest | null = null;
@@ -24,12 +28,18 @@ export class SessionCall implements InferenceCaller {
   isEnded = false;
   readonly #session: CallSession;
 
-  constructor(session: CallSession, id: string, model: Model, bytes: number) {
+  constructor(session: CallSession, id: string, model: Model | null, bytes: number) {
     this.#session = session;
     this.id = id;
     this.model = model;
-    this.isStream = model.isDecoupled;
+    this.isStream = model?.isDecoupled ?? false;
     this.bytes = bytes;
+  }
+
+  /** Nobody wants its answer any more. */
+  cancel(): void {
+    this.wait?.cancel();
+    this.request?.cancel();
   }
 
   onResponse(request: InferenceRequest, response: InferenceResponse, isFinal: boolean): void {

@@ -5,16 +5,20 @@ import { didYouMean } from '../../../proto/nearest-name.ts';
 import { STATUS_FORMS } from '../../../proto/status-forms.ts';
 import type { InferenceRequest } from '../../inference/inference-request.ts';
 import { InferenceResponse, type ResponseTiming } from '../../inference/inference-response.ts';
+import type { Model } from '../../repository/model.ts';
+import type { Waiting } from '../../repository/waiting.ts';
 import type { WebSocketConnection, WebSocketListener } from '../../transports/web-socket.ts';
 import { createInferRequest, explainCut, type InferTarget } from '../oip-json/decode-request.ts';
 import { RequestJsonParser } from '../oip-json/request-json.ts';
 import type { ProtocolContext } from '../protocol.ts';
+import { RouteWait } from '../route-wait.ts';
 import { GOING_AWAY } from './close-codes.ts';
 import { findId } from './find-id.ts';
 import { type BacklogBudget, MessageBacklog } from './message-backlog.ts';
 import { MESSAGE_TYPES, MessageEnvelope } from './message-envelope.ts';
 import { JSON_LENGTH_BYTES, sendError, sendResponse } from './send-answer.ts';
 import { type CallSession, SessionCall } from './session-call.ts';
+import { WaitingMessage, type WaitingSession } from './waiting-message.ts';
 
 export interface SessionLimits {
   /** Requests of one connection that are not answered yet. */
@@ -32,7 +36,7 @@ const NO_TENSORS: readonly never[] = Object.freeze([]);
 const NO_TIMING: ResponseTiming = Object.freeze({ queueNs: 0, computeInputNs: 0, computeInferNs: 0, computeOutputNs: 0 });
 const NOTHING_KNOWN: InferTarget = { modelName: '', modelVersion: '', maxBatchSize: 0, inputs: [], outputs: [] };
 
-export class WebSocketSession implements WebSocketListener, CallSession {
+export class WebSocketSession implements WebSocketListener, CallSession, WaitingSession {
   readonly #connection: WebSocketConnection;
   readonly #context: ProtocolContext;
   readonly #limits: SessionLimits;
@@ -93,7 +97,7 @@ export class WebSocketSession implements WebSocketListener, CallSession {
 
   onCallResponse(call: SessionCall, request: InferenceRequest, response: InferenceResponse, isFinal: boolean): void {
     try {
-      sendResponse(this.#connection, request, response, isFinal, call.model.signature, this.#limits.maxUnsentBytes);
+      sendResponse(this.#connection, request, response, isFinal, call.model!.signature, this.#limits.maxUnsentBytes);
       if (isFinal) this.#end(call);
     } catch (error) {
       // An output that this encoding cannot carry (BYTES that are no text, in JSON) is this caller's answer and nobody else's.
@@ -104,7 +108,7 @@ export class WebSocketSession implements WebSocketListener, CallSession {
   }
 
   onCallComplete(call: SessionCall, request: InferenceRequest): void {
-    const { name, version } = call.model;
+    const { name, version } = call.model!;
     this.onCallResponse(call, request, new InferenceResponse(name, version, NO_TENSORS, null, NO_TIMING), true);
   }
 
@@ -152,15 +156,55 @@ export class WebSocketSession implements WebSocketListener, CallSession {
     }
     const { door } = this.#context;
     const model = door.route(modelName, modelVersion);
+    if (model instanceof Promise) {
+      this.#wait(parser, bytes, model, modelName);
+      return;
+    }
     this.#likely = model.signature;
     const call = new SessionCall(this, id, model, bytes);
     const request = createInferRequest(parser, model.signature, call);
     door.infer(request, model);
     call.request = request;
-    this.#calls.set(id, call);
-    this.#heldBytes += bytes;
+    this.#hold(call);
+  }
+
+  /** The call counts as any other from here on, while its model is being loaded. */
+  #wait(parser: RequestJsonParser, bytes: number, routed: Waiting<Model>, modelName: string): void {
+    const call = new SessionCall(this, parser.id, null, bytes);
+    call.wait = RouteWait.start(this.#context.door, routed, bytes, new WaitingMessage(this, call, parser, modelName));
+    this.#hold(call);
+  }
+
+  #hold(call: SessionCall): void {
+    this.#calls.set(call.id, call);
+    this.#heldBytes += call.bytes;
     if (!call.isStream) this.#unaryCount++;
     if (this.#isFull && this.#unaryCount > 0) this.#pause();
+  }
+
+  onMessageRouted(call: SessionCall, parser: RequestJsonParser, model: Model): void {
+    call.wait = null;
+    if (call.isEnded) return;
+    call.model = model;
+    if (model.isDecoupled) {
+      call.isStream = true;
+      this.#unaryCount--;
+    }
+    const request = createInferRequest(parser, model.signature, call);
+    if (this.#isStalled && call.isStream) request.pauseResponses();
+    call.request = request;
+    this.#context.door.infer(request, model);
+    // Where only streams are left, reading on is the only way to hear of a cancel.
+    if (this.#isPaused) this.#resumeSoon();
+  }
+
+  onMessageNotRouted(call: SessionCall, modelName: string, error: unknown): void {
+    call.wait = null;
+    const refusal = InferenceError.from(error);
+    this.#context.door.refused(modelName, refusal);
+    if (call.isEnded) return;
+    this.onCallError(call, refusal);
+    if (this.#connection.unsentBytes > this.#highWaterBytes) this.#stall();
   }
 
   #control(id: string): void {
@@ -173,7 +217,7 @@ export class WebSocketSession implements WebSocketListener, CallSession {
     if (call === undefined) return;
     sendError(this.#connection, id, new InferenceError('CANCELLED', 'cancelled by the client'));
     this.#end(call);
-    call.request?.cancel();
+    call.cancel();
   }
 
   /** A message came to nothing. `id` is null or '' where it has none. */
@@ -265,7 +309,7 @@ export class WebSocketSession implements WebSocketListener, CallSession {
     this.#backlog.clear();
     for (const call of this.#calls.values()) {
       call.isEnded = true;
-      call.request?.cancel();
+      call.cancel();
     }
     this.#calls.clear();
     this.#unaryCount = 0;

@@ -86,6 +86,11 @@ describe('control calls', () => {
     expect(sent(server)).toEqual({ modelName: 'm', parameters: { unload_dependents: { boolParam: true } } });
     await transport.unloadModel('m', false, anyCall);
     expect(sent(server)).toEqual({ modelName: 'm' });
+    await expect(transport.rollbackModel('m', anyCall)).rejects.toMatchObject({
+      code: 'UNIMPLEMENTED',
+      message: expect.stringContaining('over gRPC'),
+    });
+    expect(server.calls.length).toBe(3);
   });
 
   test('shared memory', async () => {

@@ -1,5 +1,5 @@
 import type * as Service from '../../../../proto/gen/inference-service.ts';
-import { invalidArgument, type StatusCode } from '../../../../proto/inference-error.ts';
+import { InferenceError, invalidArgument, type StatusCode } from '../../../../proto/inference-error.ts';
 import { CallError } from '../call-error.ts';
 import type {
   CudaSharedMemoryRegion,
@@ -107,6 +107,10 @@ export class GrpcControl implements ControlTransport {
   async unloadModel(name: string, unloadDependents: boolean, call: CallContext): Promise<void> {
     const parameters: Record<string, Service.ModelRepositoryParameter> = unloadDependents ? { unload_dependents: { boolParam: true } } : {};
     await this.#call('RepositoryModelUnload', { modelName: name, parameters }, call);
+  }
+
+  async rollbackModel(name: string): Promise<readonly string[]> {
+    throw new InferenceError('UNIMPLEMENTED', `rolling back '${name}' is not supported over gRPC: use a client of the server's HTTP port`);
   }
 
   async systemSharedMemoryStatus(name: string, call: CallContext): Promise<readonly SystemSharedMemoryRegion[]> {

@@ -93,6 +93,13 @@ export class HttpControl implements ControlTransport {
     await this.#post(`/v2/repository/models/${encodeURIComponent(name)}/unload`, body, call);
   }
 
+  async rollbackModel(name: string, call: CallContext): Promise<readonly string[]> {
+    const json = requireObject(await this.#post(`/v2/repository/models/${encodeURIComponent(name)}/rollback`, {}, call), 'rollback');
+    const { versions } = json;
+    if (!Array.isArray(versions)) throw malformedAnswer('rollback without a list of versions');
+    return versions.map(String);
+  }
+
   async systemSharedMemoryStatus(name: string, call: CallContext): Promise<readonly SystemSharedMemoryRegion[]> {
     const regions = requireList(await this.#get(`/v2/systemsharedmemory${regionPath(name)}/status`, call), 'shared memory status');
     return regions.map((region) => ({

@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url';
 import { optionTables } from './options-help.ts';
 import { tritonserverFlags } from './tritonserver-flags.ts';
 
-const begin = '<!-- options: begin; written by `node dist/server/options-doc.js docs/configuration.md` -->';
+const begin = '<!-- options: begin; written by `node dist/server/options/options-doc.js docs/configuration.md` -->';
 const end = '<!-- options: end -->';
 
 /** `page` with everything between its two marks written anew from the declarations. */
@@ -23,7 +23,7 @@ export function replaceBetween(page: string, begin: string, end: string, text: s
 export function rewritePage(update: (page: string) => string): void {
   const path = process.argv[2];
   if (path === undefined) {
-    process.stderr.write('usage: node dist/server/<name>-doc.js PAGE.md\n');
+    process.stderr.write('usage: node dist/server/.../<name>-doc.js PAGE.md\n');
     process.exitCode = 1;
   } else {
     writeFileSync(path, update(readFileSync(path, 'utf8')));

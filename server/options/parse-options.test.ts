@@ -2,12 +2,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { type OptionDeclaration, type ServerOptions, serverOptions } from './options.ts';
+import { UsageError } from '../usage-error.ts';
+import { type ServerOptions, serverOptions } from './index.ts';
+import type { OptionDeclaration } from './option-declaration.ts';
 import { updateOptionsPage } from './options-doc.ts';
 import { serveHelp } from './options-help.ts';
 import { environmentNameOf, parseServeOptions } from './parse-options.ts';
 import { tritonserverFlags } from './tritonserver-flags.ts';
-import { UsageError } from './usage-error.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'nereid-options-'));
 const repository = join(folder, 'models');
@@ -48,6 +49,21 @@ const samples: {
   disableAutoCompleteConfig: { text: 'true', value: true, bad: 'x' },
   defaultMaxBatchSize: { text: '8', value: 8, bad: '-1' },
   backendConfig: { text: 'onnxruntime,threads=2', value: [{ backend: 'onnxruntime', setting: 'threads', value: '2' }], bad: 'threads' },
+  repositoryPollSecs: { text: '0', value: 0, bad: '-1' },
+  repositorySettleMs: { text: '50', value: 50, bad: '1s' },
+  modelConfigName: { text: 'small', value: 'small', bad: 'a/b' },
+  modelLoadThreadCount: { text: '2', value: 2, bad: '0' },
+  modelLoadRetryCount: { text: '3', value: 3, bad: '-1' },
+  rollbackKeepSecs: { text: '0', value: 0, bad: '2147484' },
+  loadOnDemand: { text: 'true', value: true, bad: 'yes' },
+  loadOnDemandTimeoutMs: { text: '500', value: 500, bad: '0' },
+  loadOnDemandMaxWaiting: { text: '5', value: 5, bad: '0' },
+  modelMemoryBudget: { text: '1GiB', value: 2 ** 30, bad: '1G', with: ['--load-on-demand'] },
+  idleUnloadSecs: { text: '60', value: 60, bad: '-1', with: ['--load-on-demand'] },
+  allowOutsideLinks: { text: 'on', value: true, bad: 'yes' },
+  maxModelBytes: { text: '1GiB', value: 2 ** 30, bad: '0' },
+  recordRequests: { text: '8', value: 8, bad: '-1', with: ['--record-requests-dir=recorded'] },
+  recordRequestsDir: { text: 'recorded', value: 'recorded', bad: '', with: ['--record-requests=8'] },
   allowHttp: { text: '1', value: true, bad: 'maybe' },
   httpAddress: { text: '127.0.0.2', value: '127.0.0.2', bad: '' },
   httpPort: { text: '9000', value: 9000, bad: '65536' },
@@ -231,8 +247,13 @@ describe('what is refused', () => {
     [['--grpc-tls-cert=a', '--grpc-tls-key=b', '--grpc-use-ssl-mutual'], '--grpc-use-ssl-mutual needs --grpc-tls-ca'],
     [['--http-allow-origin=http://a/b'], /^--http-allow-origin: expected an origin such as/],
     [['--grpc-port=8002'], '--grpc-port and --metrics-port are both 8002: each needs a port of its own'],
-    [['--model-control-mode=poll'], '--model-control-mode: poll is not supported yet; use explicit, or none'],
     [['--load-model=simple'], /^--load-model needs --model-control-mode explicit/],
+    [['--model-control-mode=poll', '--load-model=simple'], /^--load-model needs --model-control-mode explicit/],
+    [['--model-memory-budget=1GiB'], /^--model-memory-budget needs --load-on-demand/],
+    [['--idle-unload-secs=60'], /^--idle-unload-secs needs --load-on-demand/],
+    [['--record-requests=4'], '--record-requests needs --record-requests-dir'],
+    [['--record-requests-dir=a'], '--record-requests-dir needs --record-requests'],
+    [['--model-config-name=../a'], "--model-config-name: expected a name of letters, digits, _ - and ., got '../a'"],
     [['--model-control-mode=explicit', '--load-model=*', '--load-model=simple'], /^--load-model \* means all models/],
     [['--http-tls-cert=a'], '--http-tls-cert needs --http-tls-key'],
     [['--http-tls-key=a'], '--http-tls-key needs --http-tls-cert'],
@@ -245,6 +266,11 @@ describe('what is refused', () => {
     [['--metrics-config=summary_quantiles=2:0'], /^--metrics-config: summary_quantiles is a list of <quantile>:<error>/],
   ])('%j', (argv, message) => {
     expect(messageOf([...withModels, ...argv])).toMatch(message);
+  });
+
+  test('one file, and a mode that follows a directory', () => {
+    expect(messageOf([model, '--model-control-mode=poll'])).toMatch(/^--model-control-mode poll follows a directory of models/);
+    expect(parse([...withModels, '--model-control-mode=POLL']).modelControlMode).toBe('poll');
   });
 
   test('models that are not there, with the nearest name', () => {
@@ -304,7 +330,7 @@ test('the help has each option once, with its default and environment name, in 1
   expect(help).toContain('default 8000; NEREID_HTTP_PORT');
 });
 
-test('docs/configuration.md is current: node dist/server/options-doc.js docs/configuration.md', () => {
-  const page = readFileSync(join(import.meta.dirname, '..', 'docs', 'configuration.md'), 'utf8');
+test('docs/configuration.md is current: node dist/server/options/options-doc.js docs/configuration.md', () => {
+  const page = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'configuration.md'), 'utf8');
   expect(updateOptionsPage(page)).toBe(page);
 });

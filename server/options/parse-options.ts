@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { basename, dirname, resolve } from 'node:path';
-import { didYouMean } from '../proto/nearest-name.ts';
+import { didYouMean } from '../../proto/nearest-name.ts';
+import { UsageError } from '../usage-error.ts';
+import { checkOptions } from './check-options.ts';
+import { type ServerOptions, serverOptions } from './index.ts';
+import type { DerivedDefault, OptionDeclaration } from './option-declaration.ts';
 import { isSwitchWord } from './option-kind.ts';
-import { type DerivedDefault, type OptionDeclaration, type ServerOptions, serverOptions } from './options.ts';
 import { tritonserverFlags } from './tritonserver-flags.ts';
-import { UsageError } from './usage-error.ts';
 
 export interface ParsedOptions {
   readonly options: ServerOptions;
@@ -51,7 +52,7 @@ export function parseServeOptions(argv: readonly string[], env: Environment): Pa
   const complete = options as unknown as ServerOptions;
   const isDefaultBatchGiven = [flags, environment, file].some((given) => given.has('defaultMaxBatchSize'));
   if (!isDefaultBatchGiven) options['defaultMaxBatchSize'] = batchSizeFromBackendConfig(complete);
-  checkTogether(complete, warnings);
+  checkOptions(complete, warnings);
   return { options: Object.freeze(complete), warnings };
 }
 
@@ -203,117 +204,6 @@ function batchSizeFromBackendConfig({ backendConfig, defaultMaxBatchSize }: Serv
   return parseGiven(serverOptions.defaultMaxBatchSize, { source, texts: [setting.value] }) as number;
 }
 
-function checkTogether(options: ServerOptions, warnings: string[]): void {
-  checkModels(options);
-  if (options.loadModel.length > 0 && options.modelControlMode !== 'explicit') {
-    throw new UsageError('--load-model needs --model-control-mode explicit; otherwise every model of the repository is loaded');
-  }
-  if (options.loadModel.length > 1 && options.loadModel.includes('*')) {
-    throw new UsageError('--load-model * means all models: give it alone');
-  }
-  if (!options.allowHttp && !options.allowGrpc)
-    throw new UsageError('--allow-http false and --allow-grpc false leave no way to call the models');
-  if (options.httpMaxBufferedBytes < options.httpMaxInputSize) {
-    const sizes = `${options.httpMaxBufferedBytes} is less than --http-max-input-size ${options.httpMaxInputSize}`;
-    throw new UsageError(`--http-max-buffered-bytes ${sizes}: a largest body would never fit`);
-  }
-  checkTls(options);
-  checkGrpcTls(options, warnings);
-  checkPorts(options);
-  warnAboutWideBinds(options, warnings);
-}
-
-function checkModels({ modelRepository, modelFile }: ServerOptions): void {
-  if (modelFile === null && modelRepository.length === 0) {
-    throw new UsageError('no models: name a directory with --model-repository DIR, or a file: nereid serve MODEL.onnx');
-  }
-  if (modelFile !== null) {
-    if (modelRepository.length > 0) throw new UsageError('either --model-repository or one model file, not both');
-    const stat = statSync(modelFile, { throwIfNoEntry: false });
-    if (stat === undefined) throw new UsageError(`model file '${modelFile}' is not there${nearestSibling(modelFile)}`);
-    if (!stat.isFile()) throw new UsageError(`model file '${modelFile}' is not a file`);
-  }
-  for (const directory of modelRepository) {
-    const stat = statSync(directory, { throwIfNoEntry: false });
-    if (stat === undefined) throw new UsageError(`--model-repository '${directory}' is not there${nearestSibling(directory)}`);
-    if (!stat.isDirectory()) throw new UsageError(`--model-repository '${directory}' is not a directory`);
-  }
-}
-
-function nearestSibling(path: string): string {
-  const absolute = resolve(path);
-  try {
-    return didYouMean(basename(absolute), readdirSync(dirname(absolute)));
-  } catch {
-    return `; nor is the directory '${dirname(absolute)}'`;
-  }
-}
-
 function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-}
-
-function checkTls({ httpTlsCert, httpTlsKey, httpTlsCa }: ServerOptions): void {
-  if (httpTlsCert !== null && httpTlsKey === null) throw new UsageError('--http-tls-cert needs --http-tls-key');
-  if (httpTlsKey !== null && httpTlsCert === null) throw new UsageError('--http-tls-key needs --http-tls-cert');
-  if (httpTlsCa !== null && httpTlsCert === null) throw new UsageError('--http-tls-ca needs --http-tls-cert and --http-tls-key');
-}
-
-function checkGrpcTls(options: ServerOptions, warnings: string[]): void {
-  const { grpcUseSsl, grpcUseSslMutual, grpcTlsCert, grpcTlsKey, grpcTlsCa } = options;
-  if (grpcTlsCert !== null && grpcTlsKey === null) throw new UsageError('--grpc-tls-cert needs --grpc-tls-key');
-  if (grpcTlsKey !== null && grpcTlsCert === null) throw new UsageError('--grpc-tls-key needs --grpc-tls-cert');
-  if ((grpcUseSsl || grpcUseSslMutual) && grpcTlsCert === null) {
-    throw new UsageError(`--grpc-use-ssl${grpcUseSsl ? '' : '-mutual'} needs --grpc-tls-cert and --grpc-tls-key`);
-  }
-  if (grpcUseSslMutual && grpcTlsCa === null) throw new UsageError('--grpc-use-ssl-mutual needs --grpc-tls-ca');
-  if (!grpcUseSsl && grpcTlsCert !== null) {
-    if (grpcUseSslMutual) throw new UsageError('--grpc-use-ssl-mutual needs --grpc-use-ssl');
-    warnings.push('--grpc-use-ssl false: the certificate is not used, gRPC is served without TLS');
-  }
-  if (grpcTlsCa !== null && !grpcUseSslMutual) warnings.push('--grpc-use-ssl-mutual false: no gRPC client is asked for a certificate');
-}
-
-interface Listener {
-  readonly flag: string;
-  readonly isOn: boolean;
-  readonly address: string;
-  readonly port: number;
-}
-
-function checkPorts(options: ServerOptions): void {
-  const listeners: Listener[] = [
-    { flag: '--http-port', isOn: options.allowHttp, address: options.httpAddress, port: options.httpPort },
-    { flag: '--grpc-port', isOn: options.allowGrpc, address: options.grpcAddress, port: options.grpcPort },
-    { flag: '--metrics-port', isOn: options.allowMetrics, address: options.metricsAddress, port: options.metricsPort },
-  ].filter(({ isOn, port }) => isOn && port !== 0);
-  for (const [index, one] of listeners.entries()) {
-    for (const other of listeners.slice(index + 1)) {
-      if (one.port !== other.port) continue;
-      if (one.address !== other.address && !isWildcard(one.address) && !isWildcard(other.address)) continue;
-      throw new UsageError(`${one.flag} and ${other.flag} are both ${one.port}: each needs a port of its own`);
-    }
-  }
-}
-
-function isWildcard(address: string): boolean {
-  return address === '0.0.0.0' || address === '::' || address === '[::]';
-}
-
-function isLoopback(address: string): boolean {
-  return address === 'localhost' || address === '::1' || address === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(address);
-}
-
-function warnAboutWideBinds(options: ServerOptions, warnings: string[]): void {
-  const warn = (flag: string, address: string, hasTls: boolean, hasClientCertificates: boolean): void => {
-    if (isLoopback(address) || (hasTls && hasClientCertificates)) return;
-    warnings.push(`${flag} ${address} opens the models to other machines without ${hasTls ? 'authentication' : 'TLS or authentication'}`);
-  };
-  if (options.allowHttp) warn('--http-address', options.httpAddress, options.httpTlsCert !== null, options.httpTlsCa !== null);
-  if (options.allowGrpc) warn('--grpc-address', options.grpcAddress, options.grpcUseSsl, options.grpcUseSslMutual);
-  if (options.httpAllowOrigin.includes('*'))
-    warnings.push('--http-allow-origin * lets the pages of every site call the models from a browser');
-  if (options.allowMetrics && !isLoopback(options.metricsAddress)) {
-    warnings.push(`--metrics-address ${options.metricsAddress} shows the metrics, model names among them, to other machines`);
-  }
 }

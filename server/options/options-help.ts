@@ -1,4 +1,5 @@
-import { type OptionDeclaration, serverOptions } from './options.ts';
+import { serverOptions } from './index.ts';
+import type { OptionDeclaration } from './option-declaration.ts';
 import { environmentNameOf, isDerived } from './parse-options.ts';
 
 const WIDTH = 100;
@@ -11,7 +12,11 @@ export function serveHelp(): string {
   const lines = [
     'Usage: nereid serve --model-repository DIR [OPTION]...',
     '       nereid serve MODEL.onnx [OPTION]...',
-    '       nereid client types MODEL [--url URL] [--out FILE]',
+    '       nereid check DIR               what is wrong with a repository, without serving it',
+    '       nereid convert FILE            a configuration as pbtxt, JSON or YAML',
+    '       nereid models | load MODEL | unload MODEL | rollback MODEL   of a running server',
+    '       nereid client types MODEL      TypeScript types of a model',
+    'Each command has a --help of its own.',
     '',
     ...wrap(
       'Serves the models over the Open Inference Protocol. Every option can be given as a flag, in the environment, or in a configuration file; ' +

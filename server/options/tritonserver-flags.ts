@@ -22,10 +22,6 @@ const builtInFolders = 'backends, agents and caches are part of the package';
 
 /** Every flag of tritonserver that `serverOptions` does not declare: none is ignored in silence. */
 export const tritonserverFlags: Readonly<Record<string, TritonserverFlag>> = {
-  'repository-poll-secs': { effect: 'unused', reason: '--model-control-mode poll is not supported yet', neutral: ['0'] },
-  'model-config-name': { effect: 'refused', reason: 'each model has one configuration' },
-  'model-load-thread-count': { effect: 'unused', reason: 'how many models load at one time follows the number of host processes' },
-  'model-load-retry-count': { effect: 'refused', reason: 'a model that failed to load is not tried again', neutral: ['0'] },
   'model-namespacing': { effect: 'refused', reason: 'model names are unique across repositories', neutral: off, isSwitch: true },
   'enable-peer-access': { ...noGpu, isSwitch: true },
 

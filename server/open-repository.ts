@@ -1,0 +1,124 @@
+import { validateRequest } from './data-plane/validate-request.ts';
+import { HostPool } from './execution/host-pool.ts';
+import { systemClock } from './inference/clock.ts';
+import type { Logger } from './log.ts';
+import type { MetricsRegistry } from './metrics/metrics.ts';
+import type { ServerOptions } from './options/index.ts';
+import { decodeInferRequest } from './protocols/oip-json/decode-request.ts';
+import { whyIncomplete } from './repository/model-files.ts';
+import { ModelLoader } from './repository/model-loader.ts';
+import { ModelRepository } from './repository/model-repository.ts';
+import type { LifecycleEvents } from './repository/model-swap.ts';
+import { RepositoryPoll } from './repository/repository-poll.ts';
+
+export interface OpenRepository {
+  readonly pool: HostPool;
+  readonly repository: ModelRepository;
+  /** To be started once everything is loaded; null where the control mode is not `poll`. */
+  readonly poll: RepositoryPoll | null;
+}
+
+/** Wires what has to do with models, down to their hosts. Nothing is loaded yet. */
+export function openRepository(
+  options: ServerOptions,
+  metrics: MetricsRegistry,
+  log: Logger,
+  onFault: (error: unknown) => void,
+): OpenRepository {
+  const clock = systemClock;
+  const pool = new HostPool({
+    kind: options.executionHost,
+    executionTimeoutMs: options.executionTimeoutMs,
+    loadTimeoutMs: options.loadTimeoutMs,
+    maxHostMemoryBytes: options.hostMemoryBytes,
+    tensorMemoryBytes: options.tensorMemoryBytes,
+    backendSettings: backendSettings(options),
+    log,
+  });
+  const loader = new ModelLoader({
+    pool,
+    metrics,
+    clock,
+    maxQueueSize: options.maxQueueSize,
+    defaultMaxBatchSize: options.defaultMaxBatchSize,
+    disableAutoComplete: options.disableAutoCompleteConfig,
+    onFault,
+    fileRules: { allowOutsideLinks: options.allowOutsideLinks, maxModelBytes: options.maxModelBytes },
+    requestReader: { decodeRequest: (body, signature, caller) => decodeInferRequest(body, '', signature, caller), validateRequest },
+  });
+  const repository = new ModelRepository({
+    directories: options.modelRepository,
+    modelFile: options.modelFile,
+    controlMode: options.modelControlMode,
+    loadModels: options.loadModel,
+    loader,
+    warn: (model, message) => log.warn({ model }, message),
+    unusable: (model, reason) => log.error({ model, reason }, 'model is UNAVAILABLE'),
+    onFault,
+    events: lifecycleEvents(metrics, log),
+    configName: options.modelConfigName ?? '',
+    retryCount: options.modelLoadRetryCount,
+    keepPreviousMs: options.modelControlMode === 'none' ? 0 : options.rollbackKeepSecs * 1000,
+    allowOutsideLinks: options.allowOutsideLinks,
+    maxOverrideBytes: options.maxModelBytes,
+    onDemand: options.loadOnDemand
+      ? {
+          maxWaiting: options.loadOnDemandMaxWaiting,
+          timeoutMs: options.loadOnDemandTimeoutMs,
+          memoryBudgetBytes: options.modelMemoryBudget,
+          idleUnloadMs: options.idleUnloadSecs * 1000,
+          clock,
+          onFault,
+        }
+      : null,
+    whyIncomplete,
+  });
+  const poll =
+    options.modelControlMode === 'poll'
+      ? new RepositoryPoll({
+          repository,
+          clock,
+          onFault,
+          watch: {
+            directories: options.modelRepository,
+            pollMs: options.repositoryPollSecs * 1000,
+            settleMs: options.repositorySettleMs,
+            onProblem: (directory, error) =>
+              log.warn({ directory, reason: String(error) }, 'the repository could not be read; what serves goes on'),
+            note: (sentence) => log.warn(sentence),
+          },
+        })
+      : null;
+  return { pool, repository, poll };
+}
+
+function lifecycleEvents({ loadCounts }: MetricsRegistry, log: Logger): LifecycleEvents {
+  return {
+    loading: (model, version) => log.debug({ model, version }, 'loading'),
+    loaded: (model, version) => {
+      loadCounts.loaded(model);
+      log.debug({ model, version }, 'loaded beside what serves');
+    },
+    refused: (model, version, stage, error) => {
+      loadCounts.refused(model, stage);
+      log.debug({ model, version, stage, reason: error.message }, 'load refused');
+    },
+    switched: (model, from, to) => {
+      if (from.length === 0) return;
+      loadCounts.switched(model);
+      log.info({ model, from, to }, 'versions switched');
+    },
+    unloaded: (model, version) => log.info({ model, version }, 'unloaded'),
+    updateRefused: (model, reason) => log.error({ model, reason }, 'an update was refused; what serves goes on'),
+  };
+}
+
+/** `--backend-config` by backend. A setting without a backend is for all of them, and only one takes any. */
+function backendSettings(options: ServerOptions): Record<string, Record<string, string>> {
+  const settings: Record<string, Record<string, string>> = {};
+  for (const { backend, setting, value } of options.backendConfig) {
+    settings[backend === '' ? 'onnxruntime' : backend] ??= {};
+    settings[backend === '' ? 'onnxruntime' : backend]![setting] = value;
+  }
+  return settings;
+}

@@ -1,0 +1,64 @@
+import type { InferenceDoor } from '../data-plane/infer.ts';
+import type { Model } from '../repository/model.ts';
+import type { Waiting } from '../repository/waiting.ts';
+
+/** A call whose model is being loaded: hears of the end once. What `onRouted` throws comes back as `onRouteFailed`. */
+export interface RoutedCall {
+  onRouted(model: Model): void;
+  /** A cancelled wait ends here too, with CANCELLED. */
+  onRouteFailed(error: unknown): void;
+}
+
+/**
+ * A request that waits for its model to be loaded (`InferenceDoor.route` gave a promise). It holds a place and its bytes among the requests in flight, so that those who wait are bounded
+ * as those who are answered; both are free again before the call hears, which may then send its request through the door.
+ */
+export class RouteWait {
+  readonly #door: InferenceDoor;
+  readonly #routed: Waiting<Model>;
+  readonly #bytes: number;
+  readonly #call: RoutedCall;
+
+  private constructor(door: InferenceDoor, routed: Waiting<Model>, bytes: number, call: RoutedCall) {
+    this.#door = door;
+    this.#routed = routed;
+    this.#bytes = bytes;
+    this.#call = call;
+  }
+
+  /** `bytes`: of the request's message, which is kept. Throws UNAVAILABLE when there is no room for it. */
+  static start(door: InferenceDoor, routed: Waiting<Model>, bytes: number, call: RoutedCall): RouteWait {
+    const wait = new RouteWait(door, routed, bytes, call);
+    try {
+      door.hold(bytes);
+    } catch (error) {
+      routed.catch(() => {});
+      routed.cancel();
+      throw error;
+    }
+    routed.then(
+      (model) => wait.#routedTo(model),
+      (error: unknown) => wait.#failed(error),
+    );
+    return wait;
+  }
+
+  /** The caller is gone. The load goes on. */
+  cancel(): void {
+    this.#routed.cancel();
+  }
+
+  #routedTo(model: Model): void {
+    this.#door.release(this.#bytes);
+    try {
+      this.#call.onRouted(model);
+    } catch (error) {
+      this.#call.onRouteFailed(error);
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#door.release(this.#bytes);
+    this.#call.onRouteFailed(error);
+  }
+}

@@ -1,0 +1,131 @@
+import { join } from 'node:path';
+import type { ModelConfig } from '../../backends/api/model-config.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
+import { didYouMean } from '../../proto/nearest-name.ts';
+import { listModels } from './list-models.ts';
+import type { LoadParameters } from './load-parameters.ts';
+import {
+  describeModelFile,
+  directorySource,
+  findModelDirectory,
+  type ModelDescription,
+  type ModelVersionFile,
+  NotWholeYet,
+  readModelDirectory,
+} from './model-directory.ts';
+import type { LoadedState } from './model-entry.ts';
+import type { ModelSource } from './model-source.ts';
+import { type ModelTree, readModelTree } from './model-tree.ts';
+import { stageOverride } from './override-directory.ts';
+
+export interface DiskModelsOptions {
+  /** Repository directories; or, with `modelFile`, none. */
+  readonly directories: readonly string[];
+  /** A single model file, served without a repository; null: none. */
+  readonly modelFile: string | null;
+  /** See `ReadDirectoryOptions`. */
+  readonly configName: string;
+  readonly allowOutsideLinks: boolean;
+  readonly whyIncomplete: ((file: ModelVersionFile, config: ModelConfig) => Promise<string | null>) | null;
+  /** Of all files that one load request brings. */
+  readonly maxOverrideBytes: number;
+  readonly onFault: (error: unknown) => void;
+}
+
+const NO_TREE: ModelTree = { config: '', common: '', versions: new Map(), whole: '' };
+
+/** The models that there are to load: those of the repositories, the single file, and what load requests bring. Opens no model file. */
+export class DiskModels {
+  readonly #options: DiskModelsOptions;
+
+  constructor(options: DiskModelsOptions) {
+    this.#options = options;
+  }
+
+  /** Names, and the repositories that have each. Rejects with the file system's error when a repository cannot be listed. */
+  async list(): Promise<Map<string, string[]>> {
+    const { directories, modelFile } = this.#options;
+    return modelFile === null ? listModels(directories) : new Map([[describeModelFile(modelFile).name, ['']]]);
+  }
+
+  /** How the model's directory looks now. Rejects as {@link read}. */
+  async look(name: string): Promise<ModelTree> {
+    const source = await this.#source(name);
+    return this.#orPollFailure(name, () => readModelTree(source.path));
+  }
+
+  /**
+   * What the model's directory says. Rejects with INTERNAL, as Triton does, when there is no such model, or more than one, or its configuration cannot be used; with {@link NotWholeYet}.
+   * `withTree` false: nobody will ask whether it changed since.
+   */
+  async read(name: string, withTree: boolean = true): Promise<LoadedState> {
+    const source = await this.#source(name);
+    return this.#orPollFailure(name, async () => {
+      // Before the files are read: what changes while they are is seen the next time.
+      const tree = withTree ? await readModelTree(source.path) : NO_TREE;
+      return { description: await this.#describe(source), tree, diskTree: tree.whole, release: null };
+    });
+  }
+
+  /** What a load request says: another configuration for what is on disk, or files of its own, put into a directory that the state's `release` removes. */
+  async readOverride(name: string, { config, files }: LoadParameters): Promise<LoadedState> {
+    const { directories, modelFile, maxOverrideBytes } = this.#options;
+    if (files.size === 0) {
+      const state = await this.#source(name);
+      if (state.kind === 'file') throw pollFailure(name, 'a single model file takes no configuration; serve a repository');
+      return this.#orPollFailure(name, async () => {
+        const tree = await readModelTree(state.path);
+        return { description: await this.#describe({ ...state, config }), tree, diskTree: tree.whole, release: null };
+      });
+    }
+    const homes = modelFile === null ? await findModelDirectory(directories, name) : [];
+    const staged = await stageOverride(name, files, { maxBytes: maxOverrideBytes });
+    const release = (): Promise<void> => staged.remove();
+    try {
+      return await this.#orPollFailure(name, async () => {
+        const diskTree = homes.length === 1 ? (await readModelTree(join(homes[0]!, name))).whole : '';
+        const tree = await readModelTree(staged.path);
+        const description = await this.#describe({ name, kind: 'override', path: staged.path, root: staged.root, config });
+        return { description, tree, diskTree, release };
+      });
+    } catch (error) {
+      await release();
+      throw error;
+    }
+  }
+
+  #describe(source: ModelSource): Promise<ModelDescription> {
+    const { configName, allowOutsideLinks, whyIncomplete } = this.#options;
+    if (source.kind === 'file') return Promise.resolve(describeModelFile(source.path));
+    return readModelDirectory(source, { configName, allowOutsideLinks, whyIncomplete: source.kind === 'override' ? null : whyIncomplete });
+  }
+
+  async #source(name: string): Promise<ModelSource> {
+    const { directories, modelFile } = this.#options;
+    if (modelFile !== null) {
+      const { source } = describeModelFile(modelFile);
+      if (source.name === name) return source;
+      throw pollFailure(name, `the server serves one file, the model '${source.name}'`);
+    }
+    const homes = await findModelDirectory(directories, name);
+    if (homes.length === 1) return directorySource(homes[0]!, name);
+    if (homes.length > 1) throw pollFailure(name, 'it appears in two or more repositories: rename it in one of them, or remove it there');
+    const names = (await this.list().catch(() => new Map<string, string[]>())).keys();
+    throw pollFailure(name, `no directory of that name${didYouMean(name, names)}`);
+  }
+
+  async #orPollFailure<Result>(name: string, run: () => Promise<Result>): Promise<Result> {
+    try {
+      return await run();
+    } catch (error) {
+      if (error instanceof NotWholeYet) throw error;
+      if (!(error instanceof InferenceError)) this.#options.onFault(error);
+      throw pollFailure(name, InferenceError.from(error).message, error);
+    }
+  }
+}
+
+function pollFailure(name: string, why: string, cause?: unknown): InferenceError {
+  const text = `failed to load '${name}', failed to poll from model repository: ${why}`;
+  return new InferenceError('INTERNAL', text, { failureReason: 'BACKEND', cause });
+}
