@@ -5,11 +5,11 @@ import type { Logger } from './log.ts';
 import type { MetricsRegistry } from './metrics/metrics.ts';
 import type { ServerOptions } from './options/index.ts';
 import { decodeInferRequest } from './protocols/oip-json/decode-request.ts';
-import { whyIncomplete } from './repository/model-files.ts';
+import { whyIncomplete } from './repository/files/model-files.ts';
 import { ModelLoader } from './repository/model-loader.ts';
 import { ModelRepository } from './repository/model-repository.ts';
 import type { LifecycleEvents } from './repository/model-swap.ts';
-import { RepositoryPoll } from './repository/repository-poll.ts';
+import { RepositoryPoll } from './repository/watch/repository-poll.ts';
 
 export interface OpenRepository {
   readonly pool: HostPool;

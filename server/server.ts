@@ -16,7 +16,7 @@ import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
 import type { ProtocolContext } from './protocols/protocol.ts';
 import type { WebSocketLimits } from './protocols/websocket/endpoints.ts';
 import type { ModelRepository } from './repository/model-repository.ts';
-import { removeStaleOverrides } from './repository/override-directory.ts';
+import { removeStaleOverrides } from './repository/override/override-directory.ts';
 import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
 import { chooseHttpEngine } from './transports/choose-http-engine.ts';
 import { startGrpcTransport } from './transports/grpc/grpc-transport.ts';

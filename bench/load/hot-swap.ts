@@ -2,6 +2,8 @@
  * `npm run bench:swap`: versions replaced one after another under closed-loop load over REST and gRPC, with a ledger of every request. Exits 1 when a line of the ledger is not 0.
  * Latencies during a swap stand against those of an equally long stretch right after it, in groups of swaps; what counts is the median over the groups of the ratios.
  *
+ * Memory stands against that after the first swaps, which bring the processes that later ones use again; before the very first it is shown beside.
+ *
  * BENCH_SWAPS (200), BENCH_LANES (8, of each protocol), BENCH_SETTLE_SECS (30, for the memory to come back); SMALL=1 for a few swaps.
  */
 

@@ -7,11 +7,11 @@ import { ModelReporter } from '../metrics/model-reporter.ts';
 import { completeConfig } from '../model-config/auto-complete-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
 import { decodeInferRequest } from '../protocols/oip-json/decode-request.ts';
+import { checkModelFiles } from '../repository/files/model-files.ts';
 import { isDecoupled, Model } from '../repository/model.ts';
 import type { ModelVersionFile } from '../repository/model-directory.ts';
-import { checkModelFiles } from '../repository/model-files.ts';
-import { prepareModel } from '../repository/prepare-model.ts';
-import type { RequestReader } from '../repository/request-reader.ts';
+import { prepareModel } from '../repository/preparation/prepare-model.ts';
+import type { RequestReader } from '../repository/preparation/request-reader.ts';
 import { checkLabelCounts } from './check-labels.ts';
 import type { CheckedModel } from './check-model-directory.ts';
 

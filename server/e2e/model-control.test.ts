@@ -91,6 +91,15 @@ test('starts with the models asked for, and loads and unloads others', async () 
   for (const name of ['two', 'no_such_model']) expect((await server.post(`/v2/repository/models/${name}/unload`, '')).status).toBe(200);
 });
 
+test('a directory that comes is in the index, and is loaded when that is asked for', async () => {
+  mkdirSync(join(repository.path, 'three'));
+  addVersion('three', 1, addSub('INT32'));
+  await expect.poll(index, { timeout: 10_000 }).toContainEqual({ name: 'three' });
+  expect(await infer('three')).toMatchObject({ code: 'NOT_FOUND' });
+  expect((await load('three')).status).toBe(200);
+  expect(await infer('three')).toMatchObject({ code: 'OK' });
+});
+
 test('a load that changes nothing does nothing, and one after a change loads again', async () => {
   await infer('one');
   const count = (): Promise<number | undefined> => server.metric('nv_inference_request_success{model="one",version="1"}');

@@ -91,6 +91,23 @@ describe('a model that was tried where there are enough processes', () => {
     await expectAnswer(first);
   });
 
+  it('has its instances in as many processes as before', async () => {
+    const pool = createPool({ maxHosts: 2 });
+    const first = await Served.load(pool, 'both', identity('FP32'), 2);
+    pool.putInService();
+    const pids = pool.pids;
+    const served = await Promise.all(Array.from({ length: 5 }, (_, i) => Served.load(pool, `pair_${i}`, identity('FP32'), 2)));
+    await vi.waitUntil(async () => {
+      await Promise.all(served.map(expectAnswer));
+      return pool.pids.length === 2;
+    });
+    expect(pool.pids).toEqual(pids);
+    expect(served.map(({ group }) => group.aliveCount)).toEqual([2, 2, 2, 2, 2]);
+    await Promise.all(served.map(({ group }) => group.stop()));
+    await expectAnswer(first);
+    expect(pool.pids).toEqual(pids);
+  });
+
   it('leaves nothing behind when it is unloaded before, or while it moves', async () => {
     const pool = createPool({ maxHosts: 1 });
     const first = await Served.load(pool, 'stays', identity('FP32'));

@@ -207,13 +207,16 @@ export class HostPool {
         if (options.signal?.aborted === true) throw calledOff(spec, options.signal);
         shared = this.#startSlot(isDecoupled);
       }
-      if (shared === null) await this.#try(model, counts[0]!, options.signal, onTrial);
+      let trial: HostSlot | null = null;
+      if (shared === null) trial = await this.#try(model, counts[0]!, options.signal, onTrial);
       else await model.place(shared, counts[0]!);
       for (const count of counts.slice(1)) {
         if (options.signal?.aborted === true) throw calledOff(spec, options.signal);
         await model.place(this.#nextSlot(model), count);
       }
       this.#models.set(model.group!, model);
+      // Only now: a move and the places above would choose the same host.
+      if (trial !== null) this.#keepOrMove(model, trial);
       return model.group!;
     } catch (error) {
       await model.group?.stop();
@@ -222,7 +225,12 @@ export class HostPool {
   }
 
   /** Loads a model that nobody has tried, in a host that has nothing else. */
-  async #try(model: PooledModel, count: number, signal: AbortSignal | undefined, onTrial: (slot: HostSlot | null) => void): Promise<void> {
+  async #try(
+    model: PooledModel,
+    count: number,
+    signal: AbortSignal | undefined,
+    onTrial: (slot: HostSlot | null) => void,
+  ): Promise<HostSlot> {
     // Each waits for requests where it is; there may be no more of them than loads.
     while (this.#tried.size >= (this.#options.loadConcurrency ?? 4)) {
       const oldest: PooledModel = this.#tried.keys().next().value!;
@@ -238,7 +246,12 @@ export class HostPool {
       onTrial(null);
       this.#wantSpare();
     }
-    if (this.#hasRoom(model.isDecoupled) || model.group!.memoryBytes > LARGE_MODEL_BYTES) this.#slots.add(trial);
+    return trial;
+  }
+
+  #keepOrMove(model: PooledModel, trial: HostSlot): void {
+    const isLarge = model.places.get(trial)!.memoryBytes > LARGE_MODEL_BYTES;
+    if (isLarge || this.#hasRoom(model.isDecoupled)) this.#slots.add(trial);
     else this.#tried.set(model, trial);
   }
 

@@ -2,7 +2,7 @@ import { type InferenceError, invalidArgument } from '../../proto/inference-erro
 import { didYouMean } from '../../proto/nearest-name.ts';
 import { MAX_CONFIG_BYTES } from '../model-config/parse-model-config.ts';
 import type { LoadParameters, OverrideFile } from '../repository/load-parameters.ts';
-import { MAX_OVERRIDE_FILES, parameterName } from '../repository/override-path.ts';
+import { MAX_OVERRIDE_FILES, parameterName } from '../repository/override/override-path.ts';
 
 export const CONFIG = 'config';
 export const FILE_PREFIX = 'file:';

@@ -255,7 +255,8 @@ describe('REST', () => {
         abortListener: null,
         answers: [] as [number, unknown][],
         respond: (status: number, _headers: readonly string[], sent: HttpBody) => {
-          exchange.answers.push([status, JSON.parse(Array.isArray(sent) ? Buffer.concat(sent).toString() : String(sent) || 'null')]);
+          const text = typeof sent === 'string' ? sent : Buffer.concat(sent instanceof Uint8Array ? [sent] : sent).toString();
+          exchange.answers.push([status, JSON.parse(text)]);
         },
       } as unknown as HttpExchange & { answers: [number, unknown][]; isAborted: boolean };
       routes.find((route) => route.method === method && route.pattern === pattern)!.handle(exchange);

@@ -1,6 +1,6 @@
-import type { InferenceDoor } from '../data-plane/infer.ts';
 import type { Model } from '../repository/model.ts';
 import type { Waiting } from '../repository/waiting.ts';
+import type { ProtocolContext } from './protocol.ts';
 
 /** A call whose model is being loaded: hears of the end once. What `onRouted` throws comes back as `onRouteFailed`. */
 export interface RoutedCall {
@@ -14,32 +14,34 @@ export interface RoutedCall {
  * as those who are answered; both are free again before the call hears, which may then send its request through the door.
  */
 export class RouteWait {
-  readonly #door: InferenceDoor;
+  readonly #context: ProtocolContext;
   readonly #routed: Waiting<Model>;
   readonly #bytes: number;
   readonly #call: RoutedCall;
 
-  private constructor(door: InferenceDoor, routed: Waiting<Model>, bytes: number, call: RoutedCall) {
-    this.#door = door;
+  private constructor(context: ProtocolContext, routed: Waiting<Model>, bytes: number, call: RoutedCall) {
+    this.#context = context;
     this.#routed = routed;
     this.#bytes = bytes;
     this.#call = call;
   }
 
   /** `bytes`: of the request's message, which is kept. Throws UNAVAILABLE when there is no room for it. */
-  static start(door: InferenceDoor, routed: Waiting<Model>, bytes: number, call: RoutedCall): RouteWait {
-    const wait = new RouteWait(door, routed, bytes, call);
+  static start(context: ProtocolContext, routed: Waiting<Model>, bytes: number, call: RoutedCall): RouteWait {
+    const wait = new RouteWait(context, routed, bytes, call);
     try {
-      door.hold(bytes);
+      context.door.hold(bytes);
     } catch (error) {
       routed.catch(() => {});
       routed.cancel();
       throw error;
     }
-    routed.then(
-      (model) => wait.#routedTo(model),
-      (error: unknown) => wait.#failed(error),
-    );
+    routed
+      .then(
+        (model) => wait.#routedTo(model),
+        (error: unknown) => wait.#failed(error),
+      )
+      .catch(context.reportFault);
     return wait;
   }
 
@@ -49,7 +51,7 @@ export class RouteWait {
   }
 
   #routedTo(model: Model): void {
-    this.#door.release(this.#bytes);
+    this.#context.door.release(this.#bytes);
     try {
       this.#call.onRouted(model);
     } catch (error) {
@@ -58,7 +60,7 @@ export class RouteWait {
   }
 
   #failed(error: unknown): void {
-    this.#door.release(this.#bytes);
+    this.#context.door.release(this.#bytes);
     this.#call.onRouteFailed(error);
   }
 }

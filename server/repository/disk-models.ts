@@ -16,7 +16,7 @@ import {
 import type { LoadedState } from './model-entry.ts';
 import type { ModelSource } from './model-source.ts';
 import { type ModelTree, readModelTree } from './model-tree.ts';
-import { stageOverride } from './override-directory.ts';
+import { stageOverride } from './override/override-directory.ts';
 
 export interface DiskModelsOptions {
   /** Repository directories; or, with `modelFile`, none. */

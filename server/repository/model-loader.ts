@@ -6,11 +6,11 @@ import type { Clock } from '../inference/clock.ts';
 import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { autoCompleteConfig } from '../model-config/auto-complete-config.ts';
+import { checkModelFiles, type FileRules } from './files/model-files.ts';
 import { isDecoupled, Model } from './model.ts';
 import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
-import { checkModelFiles, type FileRules } from './model-files.ts';
-import { prepareModel } from './prepare-model.ts';
-import type { RequestReader } from './request-reader.ts';
+import { prepareModel } from './preparation/prepare-model.ts';
+import type { RequestReader } from './preparation/request-reader.ts';
 
 export interface ModelLoaderOptions {
   readonly pool: HostPool;

@@ -61,6 +61,7 @@ export interface ModelRepositoryOptions {
 }
 
 const NO_EVENTS: LifecycleEvents = { loading() {}, loaded() {}, refused() {}, switched() {}, unloaded() {}, updateRefused() {} };
+const REFRESH_MS = 1000;
 const DUPLICATE = 'model appears in two or more repositories: rename it in one of them, or remove it there';
 
 /** What is on disk and what of it is in service. */
@@ -75,6 +76,7 @@ export class ModelRepository {
   #onDisk: Map<string, readonly string[]> = new Map();
   /** New models that are being written, and what they lack. */
   readonly #notWhole: Map<string, string> = new Map();
+  #listedMs = Number.NEGATIVE_INFINITY;
   #isStopping = false;
 
   constructor(options: ModelRepositoryOptions) {
@@ -322,7 +324,7 @@ export class ModelRepository {
   /** Whether a request for it would be served: what its readiness is asked for. Throws as `route` does where it would not. */
   requireReady(modelName: string, version: string): void {
     const entry = this.#models.get(modelName) ?? null;
-    if (!this.#isOnDemand(modelName, entry)) this.route(modelName, version);
+    if (!this.#isOnDemand(modelName, entry)) void this.route(modelName, version);
   }
 
   /** '' for '', a label's version for a label, any other text as it is. */
@@ -353,6 +355,19 @@ export class ModelRepository {
       for (const version of entry.versions.values()) if (!version.isWell) return false;
     }
     return true;
+  }
+
+  /** Looks what models there are to load, for the index; at most once a second. Null where nothing that is new on disk can be loaded, or the look is fresh. */
+  refresh(): Promise<void> | null {
+    if (this.#options.controlMode !== 'explicit' || performance.now() - this.#listedMs < REFRESH_MS) return null;
+    this.#listedMs = performance.now();
+    return this.#disk.list().then(
+      (listed) => {
+        this.#onDisk = listed;
+      },
+      // What was there before is said once more, rather than nothing.
+      (error: unknown) => this.#options.warn('', `the repository could not be listed: ${(error as Error).message}`),
+    );
   }
 
   index(readyOnly: boolean): ModelIndexEntry[] {

@@ -23,7 +23,7 @@ export const MAX_TREE_ENTRIES = 10_000;
 /** Deeper than any layout there is; links may lead in a circle. */
 const MAX_DEPTH = 8;
 
-/** Looks at every file and directory, following links, temporary ones left out. Rejects with the file system's error when `path` itself cannot be read, RangeError when it has too many entries. */
+/** Looks at every file and directory, following links, temporary ones left out. Rejects with the file system's error when `path` itself cannot be read or the storage fails, RangeError when it has too many entries. */
 export async function readModelTree(path: string): Promise<ModelTree> {
   const root = await stat(path, { bigint: true });
   if (!root.isDirectory()) {
@@ -47,7 +47,7 @@ export async function readModelTree(path: string): Promise<ModelTree> {
 }
 
 async function look(path: string, name: string, depth: number, lines: string[], budget: { left: number }): Promise<void> {
-  const found = await stat(path, { bigint: true }).catch(() => null);
+  const found = await stat(path, { bigint: true }).catch(orAbsent(null));
   if (found === null) {
     // A link that leads nowhere, or a file that went: that it is not there is what there is to see.
     lines.push(`${name} -`);
@@ -59,11 +59,26 @@ async function look(path: string, name: string, depth: number, lines: string[], 
 }
 
 async function namesIn(path: string, budget: { left: number }): Promise<string[]> {
-  const names = (await readdir(path).catch(() => [])).filter((name) => !isTemporaryName(name));
+  const names = (await readdir(path).catch(orAbsent([]))).filter((name) => !isTemporaryName(name));
   budget.left -= names.length;
   if (budget.left < 0) throw new RangeError(`more than ${MAX_TREE_ENTRIES} files and directories`);
   return names.sort();
 }
+
+/** `absent` for what is not there or may not be read; a storage that fails tells nothing of what is there, and that error goes on. */
+function orAbsent<Value>(absent: Value): (error: unknown) => Value {
+  return (error) => {
+    if (isFact(error)) return absent;
+    throw error;
+  };
+}
+
+/** Whether a file system's error is an answer about the file; any other says that the storage, or this process, is in trouble. */
+export function isFact(error: unknown): boolean {
+  return FACTS.has((error as NodeJS.ErrnoException).code ?? '');
+}
+
+const FACTS: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM', 'ENAMETOOLONG', 'EINVAL']);
 
 /** A directory's own times change with what comes and goes in it, temporary files among it; what is in it is listed anyway. */
 function mark(name: string, found: BigIntStats): string {

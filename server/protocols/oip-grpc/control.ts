@@ -40,7 +40,10 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   ModelMetadata: (context, { name, version }) => describe(context, name, version, (model) => describeModel(context, model, version)),
   ModelConfig: (context, { name, version }) => describe(context, name, version, ({ config }) => ({ config: encodeModelConfig(config) })),
   ModelStatistics: (context, { name, version }) => describeStatistics(context, name, version),
-  RepositoryIndex: (context, { ready }) => ({ models: context.repository.index(ready) }),
+  RepositoryIndex: async (context, { ready }) => {
+    await context.repository.refresh();
+    return { models: context.repository.index(ready) };
+  },
   SystemSharedMemoryStatus: noRegions,
   SystemSharedMemoryRegister: noSharedMemory,
   SystemSharedMemoryUnregister: noSharedMemory,

@@ -2,8 +2,8 @@ import { type InferenceError, invalidArgument } from '../../../proto/inference-e
 import { type MessageFields, ProtobufReader } from '../../../proto/protobuf-reader.ts';
 import { MAX_CONFIG_BYTES } from '../../model-config/parse-model-config.ts';
 import type { LoadParameters, OverrideFile } from '../../repository/load-parameters.ts';
-import { type ContentPieces, writeOverrideFile } from '../../repository/override-file-writer.ts';
-import { MAX_OVERRIDE_PATH_BYTES, parameterName } from '../../repository/override-path.ts';
+import { type ContentPieces, writeOverrideFile } from '../../repository/override/override-file-writer.ts';
+import { MAX_OVERRIDE_PATH_BYTES, parameterName } from '../../repository/override/override-path.ts';
 import {
   CONFIG,
   configTooLarge,

@@ -72,7 +72,7 @@ class InferStream implements StreamListener, RpcCancelListener {
       const routed = context.door.route(message.modelName, message.modelVersion);
       if (routed instanceof Promise) {
         const waiting = new WaitingMessage(this, entry, message);
-        entry.wait = RouteWait.start(context.door, routed, bytes.length, waiting);
+        entry.wait = RouteWait.start(context, routed, bytes.length, waiting);
         // Whatever its model turns out to be: what has one answer keeps its place.
         this.#append(entry);
       } else {

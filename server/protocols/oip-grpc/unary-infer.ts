@@ -60,7 +60,7 @@ class WaitingUnaryCall implements RoutedCall, RpcCancelListener {
   }
 
   wait(routed: Waiting<Model>): void {
-    this.#wait = RouteWait.start(this.#context.door, routed, this.#call.message.length, this);
+    this.#wait = RouteWait.start(this.#context, routed, this.#call.message.length, this);
     this.#call.cancelListener = this;
   }
 

@@ -1,6 +1,6 @@
 import { type InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import type { OverrideFile } from '../../repository/load-parameters.ts';
-import { type ContentPieces, PIECE_BYTES, writeOverrideFile } from '../../repository/override-file-writer.ts';
+import { type ContentPieces, PIECE_BYTES, writeOverrideFile } from '../../repository/override/override-file-writer.ts';
 import { BACKSLASH } from '../oip-json/json-reader.ts';
 import type { JsonString } from './outline-json.ts';
 

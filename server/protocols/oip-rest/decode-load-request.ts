@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { invalidArgument } from '../../../proto/inference-error.ts';
 import { MAX_CONFIG_BYTES } from '../../model-config/parse-model-config.ts';
 import type { LoadParameters } from '../../repository/load-parameters.ts';
-import { MAX_OVERRIDE_PATH_BYTES, parameterName } from '../../repository/override-path.ts';
+import { MAX_OVERRIDE_PATH_BYTES, parameterName } from '../../repository/override/override-path.ts';
 import { CONFIG, configTooLarge, FILE_PREFIX, LoadRequest, unknownLoadParameter } from '../load-request.ts';
 import { describeJson, JsonReader, malformedJson, OPEN_BRACE, QUOTE, unescapeJson } from '../oip-json/json-reader.ts';
 import { Base64File } from './base64-file.ts';

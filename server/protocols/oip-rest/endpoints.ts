@@ -62,7 +62,7 @@ class WaitingRestCall implements RoutedCall, HttpAbortListener {
   }
 
   wait(routed: Waiting<Model>): void {
-    this.#wait = RouteWait.start(this.#context.door, routed, this.#exchange.body.length, this);
+    this.#wait = RouteWait.start(this.#context, routed, this.#exchange.body.length, this);
     this.#exchange.abortListener = this;
   }
 

@@ -18,12 +18,13 @@ export function repositoryRoutes(route: MakeControlRoute): HttpRoute[] {
   ]);
 }
 
-function repositoryIndex(exchange: HttpExchange, context: ProtocolContext): void {
+function repositoryIndex(exchange: HttpExchange, context: ProtocolContext): void | Promise<void> {
   const { ready } = parseSmallJson(exchange.body);
   if (ready !== undefined && typeof ready !== 'boolean') {
     throw invalidArgument(`Invalid value for 'ready': expected a boolean, got ${kindOf(ready)}`);
   }
-  respondJson(exchange, context.repository.index(ready === true));
+  const respond = (): void => respondJson(exchange, context.repository.index(ready === true));
+  return context.repository.refresh()?.then(respond) ?? respond();
 }
 
 async function loadModel(exchange: HttpExchange, context: ProtocolContext): Promise<void> {

@@ -171,7 +171,7 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
   /** The call counts as any other from here on, while its model is being loaded. */
   #wait(parser: RequestJsonParser, bytes: number, routed: Waiting<Model>, modelName: string): void {
     const call = new SessionCall(this, parser.id, null, bytes);
-    call.wait = RouteWait.start(this.#context.door, routed, bytes, new WaitingMessage(this, call, parser, modelName));
+    call.wait = RouteWait.start(this.#context, routed, bytes, new WaitingMessage(this, call, parser, modelName));
     this.#hold(call);
   }
 
