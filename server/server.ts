@@ -122,6 +122,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     const drained = once(async () => {
       isDraining = true;
       admission.drain();
+      repository.stopLoads();
       // The metrics page stays until the end, so that the last counts can still be scraped.
       await Promise.all([http?.drain(), grpc?.drain()]);
       await poll?.stop();

@@ -119,7 +119,7 @@ describe('a load that fails', () => {
         'config.pbtxt': 'max_batch_size: 4 warmup_requests: "recorded.jsonl"',
         'warmup/recorded.jsonl': JSON.stringify({ inputs: [{ name: 'INPUT0', datatype: 'INT32', shape: [1, 3], data: [1, 2, 3] }] }),
       },
-      /warmup\/recorded\.jsonl/,
+      /recorded\.jsonl/,
     ],
   ])('in stage %s leaves the old version serving, and says why in index, log and metric', async (stage, files, text) => {
     await start({});

@@ -3,8 +3,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InferenceError } from '../../proto/inference-error.ts';
 import { systemClock } from '../inference/clock.ts';
-import { LoadWaiters } from '../repository/load-waiters.ts';
 import type { ModelRepository } from '../repository/model-repository.ts';
+import { LoadWaiters } from '../repository/on-demand/load-waiters.ts';
 import { thenWaiting } from '../repository/waiting.ts';
 import type { HttpBody, HttpExchange } from '../transports/http-exchange.ts';
 import { answer, decodeAs, type InferAnswer, inferRequest, ServedModels } from './oip-grpc/served-models.case.ts';

@@ -4,7 +4,7 @@ import type { Model } from './model.ts';
 import type { ModelDescription } from './model-directory.ts';
 import { ModelVersion } from './model-lifecycle.ts';
 import type { ModelTree } from './model-tree.ts';
-import type { ModelUse } from './on-demand-loads.ts';
+import type { ModelUse } from './on-demand/on-demand-loads.ts';
 
 /** What a model was loaded from. */
 export interface LoadedState {

@@ -11,7 +11,7 @@ import { failureReason, type ModelState, type ModelVersion } from './model-lifec
 import type { ModelLoader } from './model-loader.ts';
 import { type LifecycleEvents, ModelSwap, type PreparedSwap } from './model-swap.ts';
 import type { ModelTree } from './model-tree.ts';
-import { OnDemandLoads, type OnDemandModels, type OnDemandOptions } from './on-demand-loads.ts';
+import { OnDemandLoads, type OnDemandModels, type OnDemandOptions } from './on-demand/on-demand-loads.ts';
 import { thenWaiting, type Waiting } from './waiting.ts';
 
 /** One line of the repository index (reference section 1.7). */
@@ -402,10 +402,15 @@ export class ModelRepository {
     return new Map([...this.#models.values()].map((entry) => [entry.name, entry.seenTree]));
   }
 
-  /** Finishes accepted requests and unloads everything. */
-  async stop(): Promise<void> {
+  /** Nothing is loaded from here on, and requests that wait for a load hear so. */
+  stopLoads(): void {
     this.#isStopping = true;
     this.#onDemand?.stop();
+  }
+
+  /** Finishes accepted requests and unloads everything. */
+  async stop(): Promise<void> {
+    this.stopLoads();
     const entries = [...this.#models.values()];
     await Promise.all(entries.map((entry) => entry.idle()));
     await Promise.all(entries.map((entry) => this.#swap.unload(entry)));

@@ -166,7 +166,8 @@ describe('bounds', () => {
   });
 
   test('of what a process may write', () => {
-    const module = (name: string): string => JSON.stringify(new URL(`../../../dist/server/repository/override/${name}`, import.meta.url).href);
+    const module = (name: string): string =>
+      JSON.stringify(new URL(`../../../dist/server/repository/override/${name}`, import.meta.url).href);
     const code = `
       import { stageOverride } from ${module('override-directory.js')};
       import { writeOverrideFile } from ${module('override-file-writer.js')};

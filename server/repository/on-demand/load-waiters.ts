@@ -1,6 +1,6 @@
-import { InferenceError } from '../../proto/inference-error.ts';
-import type { Clock, ClockTimer } from '../inference/clock.ts';
-import type { Waiting } from './waiting.ts';
+import { InferenceError } from '../../../proto/inference-error.ts';
+import type { Clock, ClockTimer } from '../../inference/clock.ts';
+import type { Waiting } from '../waiting.ts';
 
 interface Waiter {
   readonly name: string;

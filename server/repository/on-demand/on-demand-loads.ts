@@ -1,10 +1,10 @@
-import { InferenceError } from '../../proto/inference-error.ts';
-import type { Clock } from '../inference/clock.ts';
+import { InferenceError } from '../../../proto/inference-error.ts';
+import type { Clock } from '../../inference/clock.ts';
+import type { Waiting } from '../waiting.ts';
 import { IdleUnloads } from './idle-unloads.ts';
 import { LoadBackoff } from './load-backoff.ts';
 import { LoadWaiters } from './load-waiters.ts';
 import { MemoryBudget } from './memory-budget.ts';
-import type { Waiting } from './waiting.ts';
 
 /** A loaded model, as far as it matters for whether it stays. */
 export interface ModelUse {

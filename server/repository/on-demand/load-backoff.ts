@@ -1,5 +1,5 @@
-import { InferenceError } from '../../proto/inference-error.ts';
-import type { Clock } from '../inference/clock.ts';
+import { InferenceError } from '../../../proto/inference-error.ts';
+import type { Clock } from '../../inference/clock.ts';
 
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 60_000;

@@ -1,4 +1,4 @@
-import { InferenceError } from '../../proto/inference-error.ts';
+import { InferenceError } from '../../../proto/inference-error.ts';
 import type { ModelUse, OnDemandModels } from './on-demand-loads.ts';
 
 /** Models whose size is remembered; with more, the oldest is forgotten. */

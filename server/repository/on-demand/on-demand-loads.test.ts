@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
+import { thenWaiting } from '../waiting.ts';
 import { type Asked, HeldModels, MS, settled } from './held-models.case.ts';
-import { thenWaiting } from './waiting.ts';
 
 describe('waiting', () => {
   test('one load for many callers, each of whom hears once', async () => {

@@ -1,7 +1,7 @@
-import type { InferenceError } from '../../proto/inference-error.ts';
-import { ManualClock } from '../scheduling/manual-clock.ts';
+import type { InferenceError } from '../../../proto/inference-error.ts';
+import { ManualClock } from '../../scheduling/manual-clock.ts';
+import type { Waiting } from '../waiting.ts';
 import { type ModelUse, OnDemandLoads, type OnDemandOptions } from './on-demand-loads.ts';
-import type { Waiting } from './waiting.ts';
 
 /** Nanoseconds. */
 export const MS = 1e6;

@@ -1,4 +1,4 @@
-import type { Clock, ClockTimer } from '../inference/clock.ts';
+import type { Clock, ClockTimer } from '../../inference/clock.ts';
 import type { OnDemandModels } from './on-demand-loads.ts';
 
 /** Sweeps are at least this far apart, ms: a model in use is looked at again no sooner. */
