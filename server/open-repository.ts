@@ -18,6 +18,9 @@ export interface OpenRepository {
   readonly poll: RepositoryPoll | null;
 }
 
+/** More at once would only make each of them later. */
+const MAX_PARALLEL_LOADS = 64;
+
 /** Wires what has to do with models, down to their hosts. Nothing is loaded yet. */
 export function openRepository(
   options: ServerOptions,
@@ -26,6 +29,7 @@ export function openRepository(
   onFault: (error: unknown) => void,
 ): OpenRepository {
   const clock = systemClock;
+  const warn = (model: string, message: string): void => log.warn({ model }, message);
   const pool = new HostPool({
     kind: options.executionHost,
     executionTimeoutMs: options.executionTimeoutMs,
@@ -33,6 +37,8 @@ export function openRepository(
     maxHostMemoryBytes: options.hostMemoryBytes,
     tensorMemoryBytes: options.tensorMemoryBytes,
     backendSettings: backendSettings(options),
+    loadConcurrency: Math.min(options.modelLoadThreadCount, MAX_PARALLEL_LOADS),
+    keepsSpareHost: options.modelControlMode !== 'none' || options.loadOnDemand,
     log,
   });
   const loader = new ModelLoader({
@@ -43,6 +49,7 @@ export function openRepository(
     defaultMaxBatchSize: options.defaultMaxBatchSize,
     disableAutoComplete: options.disableAutoCompleteConfig,
     onFault,
+    warn,
     fileRules: { allowOutsideLinks: options.allowOutsideLinks, maxModelBytes: options.maxModelBytes },
     requestReader: { decodeRequest: (body, signature, caller) => decodeInferRequest(body, '', signature, caller), validateRequest },
   });
@@ -52,7 +59,7 @@ export function openRepository(
     controlMode: options.modelControlMode,
     loadModels: options.loadModel,
     loader,
-    warn: (model, message) => log.warn({ model }, message),
+    warn,
     unusable: (model, reason) => log.error({ model, reason }, 'model is UNAVAILABLE'),
     onFault,
     events: lifecycleEvents(metrics, log),

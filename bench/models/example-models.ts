@@ -70,7 +70,8 @@ output [
 ]
 `;
 
-const digitsConfig = `# Reads a handwritten digit: a picture of 8 x 8 pixels, from 0 (paper) to 16 (ink).
+const digitsConfig = `# yaml-language-server: $schema=../../docs/model-config.schema.json
+# Reads a handwritten digit: a picture of 8 x 8 pixels, from 0 (paper) to 16 (ink).
 name: digits
 backend: onnxruntime
 max_batch_size: 64

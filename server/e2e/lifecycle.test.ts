@@ -249,7 +249,7 @@ describe('the command', () => {
       [['serve', '--http-prt=1'], '--http-port'],
       [['serve', '--model-repository=/nowhere/at/all'], '/nowhere/at/all'],
       [['serve', `--model-repository=${exampleRepository}`, '--http-port=99999'], 'http-port'],
-      [['serve', `--model-repository=${exampleRepository}`, '--model-control-mode=poll'], 'not supported'],
+      [['serve', `--model-repository=${exampleRepository}`, '--model-control-mode=pol'], 'expected one of none, poll, explicit'],
       [['sevre'], "did you mean 'serve'?"],
     ] as const) {
       const exit = await run(...args);

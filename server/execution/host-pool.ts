@@ -17,6 +17,7 @@ import { completeHostOptions, type ProcessHostOptions } from './host-options.ts'
 import { type HostLog, HostSlot } from './host-slot.ts';
 import { InlineModels } from './inline-models.ts';
 import type { InstanceGroup } from './instance-group.ts';
+import type { InstanceRenewal } from './instance-renewal.ts';
 import { LoadTurns } from './load-turns.ts';
 import { PooledModel, spreadCounts } from './pooled-model.ts';
 
@@ -42,6 +43,7 @@ export interface PooledModelOptions {
   /** See {@link InstanceGroup}. May be called before `load` resolves. */
   readonly onCapacity: () => void;
   readonly onFailed: (error: InferenceError) => void;
+  readonly renewal?: InstanceRenewal;
   /** Calls the load off: it rejects at once with CANCELLED, or the signal's reason where that is an InferenceError; what was done is undone in the background. */
   readonly signal?: AbortSignal;
 }
@@ -195,6 +197,7 @@ export class HostPool {
       isDecoupled,
       onCapacity: options.onCapacity,
       onFailed: options.onFailed,
+      renewal: options.renewal ?? null,
       onServing: () => this.#moveTried(model),
       onStopping: () => this.#tried.delete(model),
     });

@@ -150,7 +150,15 @@ function hello(message: HelloMessage): void {
   const ready: ReadyMessage = { boundaryVersion: BOUNDARY_VERSION, pid: process.pid };
   control.write(controlFrame(FRAME_KIND.ready, ready));
   // What is wrong with it is said by the load that needs it.
-  if (message.preload !== '') backends.backend(message.preload).catch(() => {});
+  if (message.preload !== '') void preload(backends, message.preload);
+}
+
+/** Counts as a request: a loop that sleeps would not get on with it. */
+async function preload(from: BackendLoader, backend: string): Promise<void> {
+  openRequests++;
+  await from.backend(backend).catch(() => {});
+  openRequests--;
+  runLoop?.schedule();
 }
 
 /** Runs a control request and sends its answer; whatever goes wrong is an answer too. */

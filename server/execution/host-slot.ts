@@ -7,6 +7,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { HostEnd, InstanceHandle, LoadedModel } from './execution-host.ts';
 import type { ProcessHostOptions } from './host-options.ts';
 import type { InstanceGroup } from './instance-group.ts';
+import type { InstanceRenewal } from './instance-renewal.ts';
 import { modelKey, ProcessHost } from './process-host.ts';
 
 /** The part of a pino logger that hosts use. */
@@ -28,10 +29,16 @@ export class Placement {
   channels: InstanceHandle[] = [];
   /** Replacements that ended while they loaded it, one after the other. */
   reloadDeaths = 0;
+  /** Null: nobody minds. */
+  readonly renewal: InstanceRenewal | null;
+  /** Another host has loaded the model before. */
+  readonly isRenewed: boolean;
   #memoryBytes = 0;
 
-  constructor(spec: ModelSpec, instanceCount: number) {
+  constructor(spec: ModelSpec, instanceCount: number, renewal: InstanceRenewal | null, isRenewed: boolean) {
     this.spec = spec;
+    this.renewal = renewal;
+    this.isRenewed = isRenewed;
     this.key = modelKey(spec);
     this.instanceCount = instanceCount;
   }
@@ -120,7 +127,7 @@ export class HostSlot {
       try {
         if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
         const host = await this.#liveHost();
-        await this.#load(host, placement);
+        await this.#load(host, placement, placement.isRenewed);
         // Only now: a load that ends its host is not tried again with the replacement.
         this.placements.add(placement);
         placement.group = groupFor(placement.loaded!.metadata);
@@ -155,6 +162,7 @@ export class HostSlot {
       // Without a host, its replacement makes as many as are wanted by then.
       if (loaded !== null && instanceCount > channels.length) {
         const added = await this.#createInstances(loaded, placement, instanceCount - channels.length);
+        await placement.renewal?.beforeService(added);
         placement.channels = [...channels, ...added];
         // Ended meanwhile, the host's end has been told, and its replacement brings all of them.
         if (placement.loaded === loaded) group.add(added);
@@ -227,10 +235,14 @@ export class HostSlot {
     return host;
   }
 
-  async #load(host: ProcessHost, placement: Placement): Promise<void> {
+  async #load(host: ProcessHost, placement: Placement, isRenewed: boolean): Promise<void> {
+    const renewal = isRenewed ? placement.renewal : null;
+    await renewal?.beforeLoad();
     const loaded = await host.load(placement.spec);
     try {
-      placement.channels = await this.#createInstances(loaded, placement, placement.instanceCount);
+      const channels = await this.#createInstances(loaded, placement, placement.instanceCount);
+      await renewal?.beforeService(channels);
+      placement.channels = channels;
     } catch (error) {
       // A host that others serve from goes on, and should not keep what nobody uses.
       await loaded.unload();
@@ -305,7 +317,7 @@ export class HostSlot {
   async #reload(host: ProcessHost, placement: Placement): Promise<void> {
     if (!host.isAlive || !placement.isWanted) return;
     try {
-      await this.#load(host, placement);
+      await this.#load(host, placement, true);
       placement.reloadDeaths = 0;
       if (host.isAlive && placement.isWanted) placement.group!.add(placement.channels);
     } catch (error) {

@@ -7,6 +7,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { InstanceHandle } from './execution-host.ts';
 import { type HostSlot, Placement } from './host-slot.ts';
 import { InstanceGroup } from './instance-group.ts';
+import type { InstanceRenewal } from './instance-renewal.ts';
 import { modelKey } from './process-host.ts';
 
 export interface PooledModelInit {
@@ -15,6 +16,7 @@ export interface PooledModelInit {
   /** See {@link InstanceGroup}. */
   readonly onCapacity: () => void;
   readonly onFailed: (error: InferenceError) => void;
+  readonly renewal: InstanceRenewal | null;
   readonly onServing: () => void;
   /** It is about to leave its hosts. */
   readonly onStopping: () => void;
@@ -50,7 +52,7 @@ export class PooledModel {
   }
 
   async place(slot: HostSlot, instanceCount: number): Promise<void> {
-    const placement = new Placement(this.spec, instanceCount);
+    const placement = new Placement(this.spec, instanceCount, this.#init.renewal, this.#group !== null);
     await slot.place(placement, this.#groupFor);
     this.places.set(slot, placement);
   }

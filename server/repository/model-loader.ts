@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import type { DecoupledChannel } from '../execution/decoupled-execution.ts';
+import type { InstanceChannel, InstanceHandle } from '../execution/execution-host.ts';
 import type { HostPool } from '../execution/host-pool.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { MetricsRegistry } from '../metrics/metrics.ts';
@@ -9,7 +11,7 @@ import { autoCompleteConfig } from '../model-config/auto-complete-config.ts';
 import { checkModelFiles, type FileRules } from './files/model-files.ts';
 import { isDecoupled, Model } from './model.ts';
 import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
-import { prepareModel } from './preparation/prepare-model.ts';
+import { prepareModel, warmUpInstances } from './preparation/prepare-model.ts';
 import type { RequestReader } from './preparation/request-reader.ts';
 
 export interface ModelLoaderOptions {
@@ -23,6 +25,7 @@ export interface ModelLoaderOptions {
   /** Take nothing from the model file that its configuration leaves out. */
   readonly disableAutoComplete: boolean;
   readonly onFault: (error: unknown) => void;
+  readonly warn?: (modelName: string, message: string) => void;
   readonly fileRules?: FileRules;
   /** Reads the requests of warm-ups and golden checks; without it a model is not prepared. */
   readonly requestReader?: RequestReader;
@@ -73,6 +76,11 @@ export class ModelLoader {
       instanceCount: instanceCountOf(config),
       onCapacity: () => model?.scheduler.poke(),
       onFailed,
+      renewal: {
+        beforeLoad: () => files.assertSameModel(),
+        beforeService: (channels: readonly InstanceHandle[]) =>
+          model === null ? Promise.resolve() : this.#warmUp(model, channels, description),
+      },
     };
     const instances = isDecoupled(config) ? await pool.loadDecoupled(spec, pooled) : await pool.load(spec, pooled);
     try {
@@ -112,6 +120,20 @@ export class ModelLoader {
       await instances.stop();
       if (!(error instanceof InferenceError)) this.#options.onFault(error);
       throw InferenceError.from(error);
+    }
+  }
+
+  /** Instances that came later. Those that cannot be warmed up serve all the same: the model has proved that it works. */
+  async #warmUp(model: Model, channels: readonly InstanceHandle[], { source }: ModelDescription): Promise<void> {
+    const { requestReader, clock, fileRules = DEFAULT_RULES, preparationTimeoutMs: timeoutMs = DEFAULT_PREPARATION_MS } = this.#options;
+    if (requestReader === undefined) return;
+    const { allowOutsideLinks } = fileRules;
+    try {
+      // The model knows which of the two kinds it has.
+      const instances = channels as readonly (InstanceChannel | DecoupledChannel)[];
+      await warmUpInstances(model, instances, source, { ...requestReader, clock, timeoutMs, allowOutsideLinks });
+    } catch (error) {
+      this.#options.warn?.(model.name, `new instances serve without a warm-up: ${InferenceError.from(error).message}`);
     }
   }
 

@@ -29,6 +29,8 @@ export interface LoadedManifest {
 interface TakenFile extends ResolvedPath {
   readonly path: string;
   readonly identity: string;
+  /** Without the time of the last change to names and rights. */
+  readonly content: string;
 }
 
 interface LinkedFile {
@@ -91,7 +93,7 @@ export class FileCheck {
       await requirePlain(opened, resolved.real, why, shown);
       // That no directory became a link since it was resolved, is seen in the end: the file that is found then is not the one that was opened.
       if (inodeOf(opened) !== inodeOf(found)) throw changed(shown);
-      this.#taken.set(path, { ...resolved, path, identity: identityOf(opened) });
+      this.#taken.set(path, { ...resolved, path, identity: identityOf(opened), content: contentOf(opened) });
       this.#count(opened);
       if (opened.nlink > 1n && !isNamed && !allowOutsideLinks)
         this.#linked.push({ path, inode: inodeOf(opened), links: Number(opened.nlink) });
@@ -128,6 +130,21 @@ export class FileCheck {
       if (resolved === null || found === null || !isSame(resolved, taken) || identityOf(found) !== taken.identity) {
         throw changed(this.#options.show(taken.path));
       }
+    }
+  }
+
+  /** Taken so far. */
+  get paths(): string[] {
+    return [...this.#taken.keys()];
+  }
+
+  /** @throws InferenceError UNAVAILABLE when one of the files has other contents than when it was taken, as far as its size and times tell. */
+  async assertSame(paths: readonly string[]): Promise<void> {
+    for (const path of paths) {
+      const found = await stat(path, { bigint: true }).catch(() => null);
+      if (found !== null && contentOf(found) === this.#taken.get(path)?.content) continue;
+      const shown = this.#options.show(path);
+      throw new InferenceError('UNAVAILABLE', `'${shown}' is not what it was when the model was loaded; load the model anew`);
     }
   }
 
@@ -195,4 +212,8 @@ function unreadable(error: unknown, why: string, shown: string): unknown {
   if (typeof code !== 'string') return error;
   const failure = readFailure({ code, path: `/${shown}` }, '/');
   return failure instanceof InferenceError ? new InferenceError(failure.code, `${why}${failure.message}`, { cause: error }) : failure;
+}
+
+function contentOf({ dev, ino, size, mtimeNs }: BigIntStats): string {
+  return `${dev}:${ino} ${size} ${mtimeNs}`;
 }

@@ -27,6 +27,8 @@ export interface CheckedFiles {
   readonly byteLength: number;
   /** Call it once the model is loaded. Rejects with UNAVAILABLE when a file was replaced, rewritten or removed meanwhile: then nobody knows what was loaded. */
   assertUnchanged(): Promise<void>;
+  /** As {@link assertUnchanged}, of the model's file and its weights alone, before they are opened again: names and rights may have changed meanwhile, contents not. */
+  assertSameModel(): Promise<void>;
 }
 
 /** Deeper than any model that is a directory. */
@@ -109,11 +111,17 @@ async function checkAll(source: ModelSource, file: ModelVersionFile, config: Mod
     show: (path) => showBelow(source, path),
   });
   const listed = source.kind === 'file' ? [] : await takeManifests(check, source, file, versionDirectory(file, config));
+  const manifests = new Set(check.paths);
   if (config.ensembleScheduling === null) await takeModel(check, source, file, config, rules.allowOutsideLinks ? null : realRoot);
+  const modelPaths = check.paths.filter((path) => !manifests.has(path));
   if (source.kind !== 'file') await takeConfigured(check, source, config);
   for (const [path, manifest] of listed) await check.take(path, `'${manifest}' lists it: `);
   await check.requireLinksInside([await realpath(source.kind === 'file' ? dirname(file.modelPath) : source.path), realRoot]);
-  return { byteLength: check.byteLength, assertUnchanged: () => check.assertUnchanged() };
+  return {
+    byteLength: check.byteLength,
+    assertUnchanged: () => check.assertUnchanged(),
+    assertSameModel: () => check.assertSame(modelPaths),
+  };
 }
 
 async function takeModel(

@@ -31,13 +31,16 @@ export class PreparationRun {
   readonly model: Model;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
+  /** Null: all that the model has. */
+  readonly #only: readonly (InstanceChannel | DecoupledChannel)[] | null;
   readonly #context: BatchContext & DecoupledContext;
   readonly #running: Set<RunningRequest> = new Set();
   #timer: ClockTimer | null = null;
   #isLate = false;
 
-  constructor(model: Model, clock: Clock, timeoutMs: number) {
+  constructor(model: Model, clock: Clock, timeoutMs: number, only: readonly (InstanceChannel | DecoupledChannel)[] | null = null) {
     this.model = model;
+    this.#only = only;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#context = {
@@ -91,6 +94,7 @@ export class PreparationRun {
   }
 
   #channels(): readonly (InstanceChannel | DecoupledChannel)[] {
+    if (this.#only !== null) return this.#only;
     const { instances, name } = this.model;
     const { channels } = instances;
     if (channels.length === 0) throw instances.failure ?? new InferenceError('UNAVAILABLE', `no instance of model '${name}' is alive`);

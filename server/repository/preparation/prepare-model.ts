@@ -1,3 +1,5 @@
+import type { DecoupledChannel } from '../../execution/decoupled-execution.ts';
+import type { InstanceChannel } from '../../execution/execution-host.ts';
 import type { Clock } from '../../inference/clock.ts';
 import type { Model } from '../model.ts';
 import type { ModelSource } from '../model-source.ts';
@@ -35,6 +37,24 @@ export async function prepareModel(model: Model, source: ModelSource, options: P
     await runWarmupRequests(run, files, options);
     if (goldenCheck.length > 0) options.onStage('golden_check');
     await runGoldenChecks(run, files, options);
+  } finally {
+    run.end();
+  }
+}
+
+/** Warms up instances that a model got after it was loaded, before they serve. Rejects as {@link prepareModel}. */
+export async function warmUpInstances(
+  model: Model,
+  channels: readonly (InstanceChannel | DecoupledChannel)[],
+  source: ModelSource,
+  options: Omit<PrepareOptions, 'onStage'>,
+): Promise<void> {
+  if (model.config.modelWarmup.length + model.config.warmupRequests.length === 0) return;
+  const files = new ModelFileReader(source, options.allowOutsideLinks ?? false);
+  const run = new PreparationRun(model, options.clock, options.timeoutMs, channels);
+  try {
+    await runWarmupSamples(run, files, options);
+    await runWarmupRequests(run, files, options);
   } finally {
     run.end();
   }
