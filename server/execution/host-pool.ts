@@ -54,6 +54,8 @@ const MAX_INSTANCES = 1024;
 /** A model of this size keeps the process it was tried in: that costs a fraction of loading it a second time. */
 const LARGE_MODEL_BYTES = 256 * 1024 * 1024;
 
+const DEFAULT_CONCURRENCY = 4;
+
 /** A process that becomes empty meanwhile is the spare one, and none need be started. */
 const SPARE_DELAY_MS = 500;
 
@@ -65,9 +67,11 @@ export class HostPool {
   readonly #startHosts: number;
   /** Every host there is. */
   readonly #hosts: Set<HostSlot> = new Set();
-  /** Those among them that models share; the others try a model out, or are {@link #spare}. */
+  /** Those among them that models share; the others try a model out, or are {@link #spares}. */
   readonly #slots: Set<HostSlot> = new Set();
-  #spare: HostSlot | null = null;
+  /** Empty, and ready for the next load: one, and one more for each load that waits for one. */
+  readonly #spares: HostSlot[] = [];
+  readonly #waitingForTrial: Set<() => void> = new Set();
   #spareTimer: NodeJS.Timeout | null = null;
   /** The backend of the last load: the spare host starts it ahead. */
   #lastBackend = '';
@@ -79,6 +83,7 @@ export class HostPool {
   /** Models that serve from where they were tried, oldest first, and the moves of such. */
   readonly #tried: Map<PooledModel, HostSlot> = new Map();
   #moves: Promise<unknown> = Promise.resolve();
+  #movingCount = 0;
   /** What is undone after a load was called off. */
   readonly #undoing: Set<Promise<unknown>> = new Set();
   #isInService = false;
@@ -89,7 +94,7 @@ export class HostPool {
     this.#options = options;
     this.#maxHosts = Math.max(1, maxHosts ?? Math.max(4, availableParallelism()));
     this.#startHosts = Math.min(this.#maxHosts, Math.max(2, availableParallelism()));
-    this.#turns = new LoadTurns(loadConcurrency ?? 4);
+    this.#turns = new LoadTurns(loadConcurrency ?? DEFAULT_CONCURRENCY);
     this.#inline = new InlineModels({ memoryBytes: tensorMemoryBytes, backendSettings: options.backendSettings ?? {} });
     this.#hostOptions = {
       ...hostOptions,
@@ -234,14 +239,7 @@ export class HostPool {
     signal: AbortSignal | undefined,
     onTrial: (slot: HostSlot | null) => void,
   ): Promise<HostSlot> {
-    // Each waits for requests where it is; there may be no more of them than loads.
-    while (this.#tried.size >= (this.#options.loadConcurrency ?? 4)) {
-      const oldest: PooledModel = this.#tried.keys().next().value!;
-      this.#moveTried(oldest);
-      await this.#moves;
-    }
-    if (signal?.aborted === true) throw calledOff(model.spec, signal);
-    const trial = this.#takeSpare(model.isDecoupled) ?? this.#newSlot(model.isDecoupled);
+    const trial = await this.#trialHost(model, signal);
     onTrial(trial);
     try {
       await model.place(trial, count);
@@ -250,6 +248,28 @@ export class HostPool {
       this.#wantSpare();
     }
     return trial;
+  }
+
+  /** A host with nothing in it: the spare one, one that a tried model leaves, or a new one. There are no more of them than loads may be under way. */
+  async #trialHost(model: PooledModel, signal: AbortSignal | undefined): Promise<HostSlot> {
+    for (;;) {
+      if (signal?.aborted === true) throw calledOff(model.spec, signal);
+      if (this.#isStopped) throw stopping();
+      const spare = this.#takeSpare(model.isDecoupled);
+      if (spare !== null) return spare;
+      const trials = [...this.#hosts].filter((slot) => slot.isDecoupled === model.isDecoupled && !slot.isStopped && !this.#slots.has(slot));
+      const isWorthIt = this.#tried.size > 0 || this.#movingCount > 0;
+      if (trials.length < (this.#options.loadConcurrency ?? DEFAULT_CONCURRENCY) || !isWorthIt) return this.#newSlot(model.isDecoupled);
+      const oldest = this.#tried.keys().next().value;
+      if (oldest !== undefined) this.#moveTried(oldest);
+      let wake = (): void => {};
+      const woken = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      this.#waitingForTrial.add(wake);
+      await Promise.race([woken, this.#moves]);
+      this.#waitingForTrial.delete(wake);
+    }
   }
 
   #keepOrMove(model: PooledModel, trial: HostSlot): void {
@@ -262,6 +282,7 @@ export class HostPool {
   #moveTried(model: PooledModel): void {
     const trial = this.#tried.get(model);
     if (trial === undefined || !this.#tried.delete(model)) return;
+    this.#movingCount++;
     const moved = this.#moves.then(() =>
       model.change(async () => {
         if (this.#isStopped || !model.places.has(trial)) return;
@@ -279,7 +300,11 @@ export class HostPool {
       }),
     );
     // Unloaded meanwhile, it has left.
-    this.#moves = moved.catch(() => {});
+    this.#moves = moved
+      .catch(() => {})
+      .finally(() => {
+        this.#movingCount--;
+      });
   }
 
   /** At start, the host for the next model, busy when all are; null when models that nobody has tried have to be kept apart. */
@@ -325,7 +350,7 @@ export class HostPool {
       stopped: (gone) => {
         this.#hosts.delete(gone);
         this.#slots.delete(gone);
-        if (this.#spare === gone) this.#spare = null;
+        this.#dropSpare(gone);
       },
     });
     this.#hosts.add(slot);
@@ -333,27 +358,31 @@ export class HostPool {
   }
 
   #keepsAsSpare(slot: HostSlot): boolean {
-    if (!this.#isSpareWanted || slot.isDecoupled) return false;
+    if (slot.isDecoupled || !this.#mayKeepSpare || this.#spares.length > this.#waitingForTrial.size) return false;
     this.#slots.delete(slot);
-    this.#spare = slot;
+    this.#spares.push(slot);
+    for (const wake of this.#waitingForTrial) wake();
     return true;
   }
 
+  get #mayKeepSpare(): boolean {
+    return this.#options.keepsSpareHost === true && this.#options.kind === 'process' && this.#isInService && !this.#isStopped;
+  }
+
   get #isSpareWanted(): boolean {
-    return (
-      this.#options.keepsSpareHost === true &&
-      this.#options.kind === 'process' &&
-      this.#isInService &&
-      !this.#isStopped &&
-      this.#spare === null
-    );
+    return this.#mayKeepSpare && this.#spares.length === 0;
   }
 
   #takeSpare(isDecoupled: boolean): HostSlot | null {
-    const spare = this.#spare;
-    if (isDecoupled || spare === null || spare.isStopped) return null;
-    this.#spare = null;
+    if (isDecoupled) return null;
+    const spare = this.#spares.find((slot) => !slot.isStopped) ?? null;
+    if (spare !== null) this.#dropSpare(spare);
     return spare;
+  }
+
+  #dropSpare(slot: HostSlot): void {
+    const at = this.#spares.indexOf(slot);
+    if (at >= 0) this.#spares.splice(at, 1);
   }
 
   #wantSpare(): void {
@@ -362,11 +391,11 @@ export class HostPool {
       this.#spareTimer = null;
       if (!this.#isSpareWanted) return;
       const spare = this.#newSlot(false, this.#lastBackend);
-      this.#spare = spare;
+      this.#spares.push(spare);
       spare.warm().catch((error: unknown) => {
         if (this.#isStopped) return;
         this.#options.log.warn({ reason: InferenceError.from(error).message }, 'a spare execution host could not be started');
-        if (this.#spare === spare) this.#spare = null;
+        this.#dropSpare(spare);
         if (spare.placements.size === 0 && spare.placingCount === 0) void spare.stop().then(() => this.#hosts.delete(spare));
       });
     }, SPARE_DELAY_MS).unref();

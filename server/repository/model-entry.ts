@@ -44,6 +44,11 @@ export class ModelEntry {
   seenTree = '';
   /** A request loads it where nothing of it is loaded. */
   isOnDemand = false;
+  /** It was to be loaded at the server's start, so the server is not ready without it. */
+  isSinceStart = false;
+  /** Of the operation that runs: aborted when it is overtaken. */
+  #running: AbortController | null = null;
+  #generation = 0;
   #operations: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #last: { readonly kind: string; readonly done: Promise<void>; isStarted: boolean } | null = null;
@@ -87,23 +92,44 @@ export class ModelEntry {
     for (const version of this.versions.values()) if (version.model !== null) this.current = version.model;
   }
 
-  /** Operations on one model happen one after the other. One that waits right before and is of the same `kind` stands for both; '' is like no other. */
-  enqueue(kind: string, operation: () => Promise<void>): Promise<void> {
+  /**
+   * Operations on one model happen one after the other. One that waits right before and is of the same `kind` stands for both; '' is like no other. `signal` is aborted when the operation is
+   * overtaken; what it brings then counts for nothing.
+   */
+  enqueue(kind: string, operation: (signal: AbortSignal) => Promise<void>): Promise<void> {
     if (kind !== '' && this.#last?.kind === kind && !this.#last.isStarted) return this.#last.done;
     if (this.#waiting >= MAX_WAITING_OPERATIONS) {
       const text = `model '${this.name}': ${this.#waiting} loads and unloads wait already; retry when they are done`;
       return Promise.reject(new InferenceError('UNAVAILABLE', text, { failureReason: 'REJECTED', retryAfterSeconds: 1 }));
     }
     this.#waiting++;
+    const generation = this.#generation;
     const done = this.#operations.then(() => {
       this.#waiting--;
       last.isStarted = true;
-      return operation();
+      if (generation !== this.#generation) throw overtaken(this.name);
+      const running = new AbortController();
+      this.#running = running;
+      return operation(running.signal).finally(() => {
+        this.#running = null;
+      });
     });
     const last = { kind, done, isStarted: false };
     this.#last = last;
     this.#operations = done.catch(() => {});
     return done;
+  }
+
+  /** Calls off the operations that run or wait: what comes now need not wait for a load that hangs. */
+  overtake(): void {
+    this.#generation++;
+    this.#last = null;
+    this.#running?.abort(overtaken(this.name));
+  }
+
+  /** Nothing runs or waits. */
+  get isIdle(): boolean {
+    return this.#waiting === 0 && this.#running === null;
   }
 
   /** Resolves when what was enqueued so far has ended. */
@@ -113,6 +139,10 @@ export class ModelEntry {
 }
 
 const MAX_WAITING_OPERATIONS = 1_000;
+
+function overtaken(name: string): InferenceError {
+  return new InferenceError('UNAVAILABLE', `model '${name}': the load was overtaken by an unload or a rollback, and changed nothing`);
+}
 
 /** Why a request without a version finds none. */
 export function noneReady(entry: ModelEntry): InferenceError {

@@ -14,7 +14,7 @@ export class ModelVersion {
   state: ModelState = 'LOADING';
   /** Why it is UNAVAILABLE; '' otherwise. */
   reason = '';
-  /** It failed as one more beside versions that serve: the model as a whole is as ready as it was. */
+  /** It failed while the server served: the server is as ready as it was. */
   isRefusedUpdate = false;
   /** Set while READY. */
   model: Model | null = null;

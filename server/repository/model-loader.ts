@@ -61,6 +61,7 @@ export class ModelLoader {
     file: ModelVersionFile,
     onFailed: (error: InferenceError) => void,
     onStage: (stage: LoadStage) => void = () => {},
+    signal: AbortSignal | null = null,
   ): Promise<Model> {
     const { pool, metrics, clock } = this.#options;
     const { config, name } = description;
@@ -76,6 +77,7 @@ export class ModelLoader {
       instanceCount: instanceCountOf(config),
       onCapacity: () => model?.scheduler.poke(),
       onFailed,
+      ...(signal === null ? {} : { signal }),
       renewal: {
         beforeLoad: () => files.assertSameModel(),
         beforeService: (channels: readonly InstanceHandle[]) =>
@@ -111,6 +113,7 @@ export class ModelLoader {
         const { allowOutsideLinks } = fileRules;
         await prepareModel(model, description.source, { ...requestReader, clock, onStage, timeoutMs, allowOutsideLinks });
       }
+      if (signal?.aborted === true) throw signal.reason;
       onStage('files');
       // What was checked is what was loaded, and what it was tried with.
       await files.assertUnchanged();

@@ -134,30 +134,32 @@ export class ModelRepository {
   async load(name: string, parameters: LoadParameters | null): Promise<void> {
     this.#requireControl();
     checkModelName(name);
-    if (parameters === null) await this.#enqueue(name, 'load', (entry) => this.#loadFromDisk(entry, true));
-    else await this.#enqueue(name, '', (entry) => this.#loadOverride(entry, parameters));
+    if (parameters === null) await this.#enqueue(name, 'load', (entry, signal) => this.#loadFromDisk(entry, true, signal));
+    else await this.#enqueue(name, '', (entry, signal) => this.#loadOverride(entry, parameters, signal));
   }
 
-  /** Takes a model out of service. Resolves before what it accepted is finished. One that is not loaded is as it should be. `unloadDependents` is about ensembles, of which there are none. */
+  /**
+   * Takes a model out of service, and calls off a load of it that is under way. Resolves before what it accepted is finished. One that is not loaded is as it should be. `unloadDependents` is about
+   * ensembles, of which there are none.
+   */
   async unload(name: string, _options?: { readonly unloadDependents: boolean }): Promise<void> {
     this.#requireControl();
-    if (!this.#models.has(name)) return;
-    await this.#enqueue(name, 'unload', async (entry) => {
-      entry.isOnDemand = false;
-      this.#swap.unload(entry).catch(this.#options.onFault);
-    });
+    const entry = this.#models.get(name);
+    if (entry === undefined) return;
+    entry.isOnDemand = false;
+    entry.overtake();
+    this.#unload(entry);
   }
 
-  /** Back to the versions that served before the last swap, while they are kept. Throws INVALID_ARGUMENT when they are not; UNAVAILABLE in control mode `none`. */
+  /**
+   * Back to the versions that served before the last swap, while they are kept, whatever load is under way. Throws INVALID_ARGUMENT when they are not; UNAVAILABLE in control mode `none`.
+   */
   async rollback(name: string): Promise<{ versions: readonly string[] }> {
     if (this.#options.controlMode === 'none') throw noModelControl(this.#options.controlMode);
     const entry = this.#models.get(name);
     if (entry === undefined) throw this.#unknownModel(name);
-    let versions: readonly string[] = [];
-    await this.#enqueue(name, '', async () => {
-      versions = this.#swap.rollback(entry);
-    });
-    return { versions };
+    if (entry.previous !== null) entry.overtake();
+    return { versions: this.#swap.rollback(entry) };
   }
 
   /**
@@ -169,7 +171,7 @@ export class ModelRepository {
     else {
       this.#onDisk.delete(name);
       this.#notWhole.delete(name);
-      if (this.#models.has(name)) await this.#enqueue(name, '', (entry) => this.#forget(entry));
+      this.#forget(name);
       return true;
     }
     const known = this.#models.get(name);
@@ -182,10 +184,10 @@ export class ModelRepository {
     }
     if (known !== undefined && known.seenTree === tree?.whole && known.loaded !== null) return true;
     let mayPass = false;
-    await this.#enqueue(name, '', async (entry) => {
+    await this.#enqueue(name, '', async (entry, signal) => {
       entry.seenTree = tree?.whole ?? '';
       try {
-        await this.#loadFromDisk(entry, false);
+        await this.#loadFromDisk(entry, false, signal);
       } catch (error) {
         const failure = InferenceError.from(error);
         mayPass = failure.code === 'UNAVAILABLE' && !(error instanceof NotWholeYet);
@@ -206,13 +208,13 @@ export class ModelRepository {
     if (this.#options.controlMode !== 'explicit') throw noModelControl(this.#options.controlMode);
   }
 
-  #enqueue(name: string, kind: string, operation: (entry: ModelEntry) => Promise<void>): Promise<void> {
+  #enqueue(name: string, kind: string, operation: (entry: ModelEntry, signal: AbortSignal) => Promise<void>): Promise<void> {
     if (this.#isStopping) return Promise.reject(new InferenceError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: 1 }));
     const isNew = !this.#models.has(name);
     const entry = this.#entry(name);
-    return entry.enqueue(kind, async () => {
+    return entry.enqueue(kind, async (signal) => {
       try {
-        await operation(entry);
+        await operation(entry, signal);
       } catch (error) {
         // A name that led to nothing leaves nothing behind: names are the caller's to choose.
         if (isNew && entry.versions.size === 0 && entry.reason === '') this.#models.delete(name);
@@ -222,21 +224,22 @@ export class ModelRepository {
   }
 
   /** What is on disk now; with `isAsked`, nothing where that serves already. */
-  async #loadFromDisk(entry: ModelEntry, isAsked: boolean): Promise<void> {
+  async #loadFromDisk(entry: ModelEntry, isAsked: boolean, signal: AbortSignal): Promise<void> {
     if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await this.#disk.look(entry.name))) return;
-    await this.#orKeep(entry, async () => {
+    await this.#orKeep(entry, signal, async () => {
       const state = await this.#disk.read(entry.name);
       this.#notWhole.delete(entry.name);
+      this.#onDisk.set(entry.name, [state.description.source.root]);
       entry.seenTree = state.tree.whole;
-      await this.#take(entry, state);
+      await this.#take(entry, state, signal);
     });
   }
 
-  async #loadOverride(entry: ModelEntry, parameters: LoadParameters): Promise<void> {
-    await this.#orKeep(entry, async () => {
+  async #loadOverride(entry: ModelEntry, parameters: LoadParameters, signal: AbortSignal): Promise<void> {
+    await this.#orKeep(entry, signal, async () => {
       const state = await this.#disk.readOverride(entry.name, parameters);
       try {
-        await this.#take(entry, state);
+        await this.#take(entry, state, signal);
       } catch (error) {
         await state.release?.();
         throw error;
@@ -245,12 +248,13 @@ export class ModelRepository {
   }
 
   /** What serves goes on where an update is refused, and the index says why. */
-  async #orKeep(entry: ModelEntry, update: () => Promise<void>): Promise<void> {
+  async #orKeep(entry: ModelEntry, signal: AbortSignal, update: () => Promise<void>): Promise<void> {
     try {
       await update();
     } catch (error) {
       if (entry.current === null || error instanceof NotWholeYet) throw error;
       const reason = failureReason(causeOf(error));
+      if (error === signal.reason) throw error;
       const isListed = [...entry.versions.values()].some((version) => version.isRefusedUpdate);
       if (!isListed) entry.refusal = `an update was refused: ${reason}`;
       this.#events.updateRefused(entry.name, reason);
@@ -258,26 +262,43 @@ export class ModelRepository {
     }
   }
 
-  async #take(entry: ModelEntry, state: LoadedState): Promise<void> {
+  async #take(entry: ModelEntry, state: LoadedState, signal: AbortSignal): Promise<void> {
     for (const warning of state.description.warnings) this.#options.warn(entry.name, warning);
-    this.#swap.commit(entry, await this.#swap.prepare(entry, state));
+    const prepared = await this.#swap.prepare(entry, state, signal);
+    if (signal.aborted) {
+      this.#swap.discard(prepared);
+      throw signal.reason;
+    }
+    this.#swap.commit(entry, prepared);
     this.#onDemand?.forget(entry.name);
     this.#onDemand?.modelsChanged();
   }
 
   /** Its directory is gone: it is unloaded, and unknown when that is done. */
-  async #forget(entry: ModelEntry): Promise<void> {
+  #forget(name: string): void {
+    const entry = this.#models.get(name);
+    if (entry === undefined) return;
+    entry.overtake();
     entry.seenTree = '';
     entry.reason = 'its directory was removed';
-    void this.#swap.unload(entry).then(() => {
-      if (entry.loaded === null && !this.#onDisk.has(entry.name)) this.#models.delete(entry.name);
+    this.#unload(entry);
+  }
+
+  /** What was accepted is finished in the background. A name that is not on disk is forgotten then: load requests may bring any. */
+  #unload(entry: ModelEntry): void {
+    this.#swap.unload(entry).then(() => {
+      if (entry.loaded === null && entry.isIdle && !this.#onDisk.has(entry.name) && this.#models.get(entry.name) === entry) {
+        this.#models.delete(entry.name);
+      }
     }, this.#options.onFault);
   }
 
   #openOnDemand(limits: Omit<OnDemandOptions, 'models'>): OnDemandLoads {
     const models: OnDemandModels = {
       load: (name) =>
-        this.#enqueue(name, 'demand', (entry) => (entry.loaded === null ? this.#loadFromDisk(entry, false) : Promise.resolve())),
+        this.#enqueue(name, 'demand', (entry, signal) =>
+          entry.loaded === null ? this.#loadFromDisk(entry, false, signal) : Promise.resolve(),
+        ),
       unload: (name) =>
         this.#enqueue(name, '', async (entry) => {
           // It may have come into use since it was chosen.
@@ -351,7 +372,7 @@ export class ModelRepository {
   /** Every known model has a version and all of them serve, or were unloaded on purpose, or failed as an update of what serves. */
   get isReady(): boolean {
     for (const entry of this.#models.values()) {
-      if (entry.versions.size === 0 && !entry.isOnDemand) return false;
+      if (entry.versions.size === 0 && entry.isSinceStart) return false;
       for (const version of entry.versions.values()) if (!version.isWell) return false;
     }
     return true;
@@ -433,8 +454,10 @@ export class ModelRepository {
           this.#options.warn(name, failure.message);
           continue;
         }
-        this.#entry(name).reason = failureReason(failure);
-        this.#options.unusable(name, failureReason(failure));
+        const entry = this.#entry(name);
+        entry.reason = failureReason(failure);
+        entry.isSinceStart = true;
+        this.#options.unusable(name, entry.reason);
       }
     }
     return states;

@@ -65,22 +65,21 @@ export class ModelSwap {
    * Loads what `loaded` describes and does not serve already. Rejects with INVALID_ARGUMENT, or UNAVAILABLE where another time may do, naming each version that failed and why
    * (reference section 6.6); the versions that serve go on.
    */
-  async prepare(entry: ModelEntry, loaded: LoadedState): Promise<PreparedSwap> {
-    // One set of versions is kept, so that there are never more than two.
-    void this.dropPrevious(entry);
+  async prepare(entry: ModelEntry, loaded: LoadedState, signal: AbortSignal): Promise<PreparedSwap> {
     const hasServed = entry.current !== null;
-    const { fresh, failures } = await this.#loadVersions(entry, loaded, null);
-    if (failures.size === 0) {
+    const { fresh, failures } = await this.#loadVersions(entry, loaded, null, signal);
+    if (failures.size === 0 && !signal.aborted) {
       await this.#resize(entry, loaded, failures);
-      if (failures.size === 0) return { loaded, fresh };
+      if (failures.size === 0 && !signal.aborted) return { loaded, fresh };
     }
-    for (const { model } of fresh) this.retire(model);
+    this.discard({ loaded, fresh });
     for (const { version: number } of loaded.description.versions) {
       const version = entry.version(number);
       if (version.state !== 'LOADING') continue;
       const failure = failures.get(version);
-      version.unavailable(failure === undefined ? UNLOADED : failureReason(failure), hasServed);
+      version.unavailable(failure === undefined || signal.aborted ? UNLOADED : failureReason(failure), true);
     }
+    if (signal.aborted) throw signal.reason;
     const texts = [...failures].map(([version, error]) => `version ${version.version} is at UNAVAILABLE state: ${failureReason(error)};`);
     if (!hasServed) this.#options.unusable(entry.name, texts.join(' '));
     // What may be different another time is told from what the files or their author must change.
@@ -93,7 +92,7 @@ export class ModelSwap {
 
   /** The load at the server's start, where nothing can be lost: a version that fails is UNAVAILABLE, and the others serve. */
   async prepareFirst(entry: ModelEntry, loaded: LoadedState, progress: FirstLoadProgress): Promise<PreparedSwap> {
-    const { fresh, failures } = await this.#loadVersions(entry, loaded, progress);
+    const { fresh, failures } = await this.#loadVersions(entry, loaded, progress, null);
     for (const [version, failure] of failures) version.unavailable(failureReason(failure));
     return { loaded, fresh: fresh.filter(({ version }) => !failures.has(version)) };
   }
@@ -102,18 +101,20 @@ export class ModelSwap {
     entry: ModelEntry,
     loaded: LoadedState,
     progress: FirstLoadProgress | null,
+    signal: AbortSignal | null,
   ): Promise<{ fresh: FreshVersion[]; failures: Map<ModelVersion, InferenceError> }> {
     const fresh: FreshVersion[] = [];
     const failures = new Map<ModelVersion, InferenceError>();
     entry.reason = '';
     entry.refusal = '';
     for (const file of loaded.description.versions) {
+      if (signal?.aborted === true) break;
       const version = entry.version(file.version);
       if (version.model !== null && !needsNewLoad(entry.loaded!, loaded, file.version)) continue;
       if (version.model === null) version.loading();
       progress?.loading(file.version);
       try {
-        fresh.push(await this.#loadVersion(entry, loaded, file, version));
+        fresh.push(await this.#loadVersion(entry, loaded, file, version, signal));
         progress?.ended(file.version, null);
       } catch (error) {
         const failure = InferenceError.from(error);
@@ -139,6 +140,11 @@ export class ModelSwap {
         failures.set(version, InferenceError.from(error));
       }
     }
+  }
+
+  /** It is not wanted any more. */
+  discard({ fresh }: PreparedSwap): void {
+    for (const { model } of fresh) this.retire(model);
   }
 
   /** The step in which everything changes: no turn of the loop within. */
@@ -169,10 +175,8 @@ export class ModelSwap {
     entry.loaded = loaded;
     entry.labels = new Map(Object.entries(config.versionLabels).map(([label, version]) => [label, String(version)]));
     entry.settle();
-    const now = modelsOf(entry);
-    const replaced = [...before].filter(([version, model]) => now.get(version) !== model);
-    this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
-    this.#putAside(entry, old, before, replaced);
+    this.#options.events.switched(entry.name, [...before.keys()], [...modelsOf(entry).keys()]);
+    this.#putAside(entry, old, before);
   }
 
   /** Back to what served before the last swap. Throws INVALID_ARGUMENT when it is not kept (any more). */
@@ -205,12 +209,7 @@ export class ModelSwap {
     entry.settle();
     const now = modelsOf(entry);
     this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
-    this.#putAside(
-      entry,
-      loaded,
-      before,
-      [...before].filter(([version, model]) => now.get(version) !== model),
-    );
+    this.#putAside(entry, loaded, before);
     return [...now.keys()].map(String);
   }
 
@@ -266,16 +265,18 @@ export class ModelSwap {
     if (previous.loaded !== entry.loaded) await this.#release(previous.loaded);
   }
 
-  /** What was replaced: kept warm for a while, or unloaded at once. */
-  #putAside(
-    entry: ModelEntry,
-    old: LoadedState | null,
-    before: ReadonlyMap<number, Model>,
-    replaced: readonly (readonly [number, Model])[],
-  ): void {
+  /** What served before: kept warm for a while, instead of what was kept until now, or unloaded at once. */
+  #putAside(entry: ModelEntry, old: LoadedState | null, before: ReadonlyMap<number, Model>): void {
     const { keepPreviousMs } = this.#options;
+    const now = modelsOf(entry);
+    const replaced = [...before].filter(([version, model]) => now.get(version) !== model);
     if (old === null) return;
-    if (replaced.length === 0 || keepPreviousMs === 0) {
+    if (replaced.length === 0 && before.size === now.size) {
+      void this.#release(old);
+      return;
+    }
+    void this.dropPrevious(entry);
+    if (keepPreviousMs === 0) {
       for (const [number, model] of replaced) void this.#stop(model, entry.versions.get(String(number))!);
       void this.#release(old);
       return;
@@ -306,7 +307,13 @@ export class ModelSwap {
     await release?.().catch(this.#options.onFault);
   }
 
-  async #loadVersion(entry: ModelEntry, loaded: LoadedState, file: ModelVersionFile, version: ModelVersion): Promise<FreshVersion> {
+  async #loadVersion(
+    entry: ModelEntry,
+    loaded: LoadedState,
+    file: ModelVersionFile,
+    version: ModelVersion,
+    signal: AbortSignal | null,
+  ): Promise<FreshVersion> {
     const { events, loader, retryCount } = this.#options;
     let stage: LoadStage = 'files';
     for (let attempt = 0; ; attempt++) {
@@ -320,14 +327,16 @@ export class ModelSwap {
       };
       events.loading(entry.name, file.version);
       try {
-        const model = await loader.load(loaded.description, file, onFailed, (next) => {
+        const onStage = (next: LoadStage): void => {
           stage = next;
-        });
+        };
+        const model = await loader.load(loaded.description, file, onFailed, onStage, signal);
         fresh = { version, model, lost };
         events.loaded(entry.name, file.version);
         return fresh;
       } catch (error) {
         const failure = InferenceError.from(error);
+        if (signal?.aborted === true) throw failure;
         if (failure.code === 'INTERNAL') this.#options.onFault(error);
         if (attempt < retryCount) continue;
         events.refused(entry.name, file.version, stage, failure);
