@@ -100,7 +100,7 @@ describe('a model that was tried where there are enough processes', () => {
     await vi.waitUntil(async () => {
       await Promise.all(served.map(expectAnswer));
       return pool.pids.length === 2;
-    });
+    }, 20_000);
     expect(pool.pids).toEqual(pids);
     expect(served.map(({ group }) => group.aliveCount)).toEqual([2, 2, 2, 2, 2]);
     await Promise.all(served.map(({ group }) => group.stop()));

@@ -7,20 +7,14 @@ import type { LoadParameters } from './load-parameters.ts';
 import type { Model } from './model.ts';
 import { checkModelName, type ModelVersionFile, NotWholeYet } from './model-directory.ts';
 import { type LoadedState, ModelEntry, noneReady, noSuchVersion } from './model-entry.ts';
-import { failureReason, type ModelState, type ModelVersion } from './model-lifecycle.ts';
+import { failureReason, type ModelVersion } from './model-lifecycle.ts';
 import type { ModelLoader } from './model-loader.ts';
 import { type LifecycleEvents, ModelSwap, type PreparedSwap } from './model-swap.ts';
 import type { ModelTree } from './model-tree.ts';
+import { causeOf, ModelUpdates } from './model-updates.ts';
 import { OnDemandLoads, type OnDemandModels, type OnDemandOptions } from './on-demand/on-demand-loads.ts';
+import { indexLines, type ModelIndexEntry } from './repository-index.ts';
 import { thenWaiting, type Waiting } from './waiting.ts';
-
-/** One line of the repository index (reference section 1.7). */
-export interface ModelIndexEntry {
-  readonly name: string;
-  readonly version?: string;
-  readonly state?: ModelState;
-  readonly reason?: string;
-}
 
 /** Hears how the first load goes; the start-up report. */
 export interface LoadProgress {
@@ -67,9 +61,9 @@ const DUPLICATE = 'model appears in two or more repositories: rename it in one o
 /** What is on disk and what of it is in service. */
 export class ModelRepository {
   readonly #options: ModelRepositoryOptions;
-  readonly #events: LifecycleEvents;
   readonly #disk: DiskModels;
   readonly #swap: ModelSwap;
+  readonly #updates: ModelUpdates;
   readonly #onDemand: OnDemandLoads | null;
   readonly #models: Map<string, ModelEntry> = new Map();
   /** On disk as far as it is known, by name, with the repositories that have it; those in `#models` among them. */
@@ -81,12 +75,12 @@ export class ModelRepository {
 
   constructor(options: ModelRepositoryOptions) {
     this.#options = options;
-    this.#events = options.events ?? NO_EVENTS;
+    const events = options.events ?? NO_EVENTS;
     this.#swap = new ModelSwap({
       loader: options.loader,
       retryCount: options.retryCount ?? 0,
       keepPreviousMs: options.keepPreviousMs ?? 0,
-      events: this.#events,
+      events,
       unusable: options.unusable,
       onFault: options.onFault,
     });
@@ -98,6 +92,20 @@ export class ModelRepository {
       whyIncomplete: options.controlMode === 'poll' ? (options.whyIncomplete ?? null) : null,
       maxOverrideBytes: options.maxOverrideBytes ?? 2 ** 31,
       onFault: options.onFault,
+    });
+    this.#updates = new ModelUpdates({
+      disk: this.#disk,
+      swap: this.#swap,
+      events,
+      warn: options.warn,
+      onRead: (name, home) => {
+        this.#notWhole.delete(name);
+        this.#onDisk.set(name, [home]);
+      },
+      onTaken: (name) => {
+        this.#onDemand?.forget(name);
+        this.#onDemand?.modelsChanged();
+      },
     });
     this.#onDemand = options.onDemand == null ? null : this.#openOnDemand(options.onDemand);
   }
@@ -134,8 +142,8 @@ export class ModelRepository {
   async load(name: string, parameters: LoadParameters | null): Promise<void> {
     this.#requireControl();
     checkModelName(name);
-    if (parameters === null) await this.#enqueue(name, 'load', (entry, signal) => this.#loadFromDisk(entry, true, signal));
-    else await this.#enqueue(name, '', (entry, signal) => this.#loadOverride(entry, parameters, signal));
+    if (parameters === null) await this.#enqueue(name, 'load', (entry, signal) => this.#updates.fromDisk(entry, true, signal));
+    else await this.#enqueue(name, '', (entry, signal) => this.#updates.fromRequest(entry, parameters, signal));
   }
 
   /**
@@ -187,7 +195,7 @@ export class ModelRepository {
     await this.#enqueue(name, '', async (entry, signal) => {
       entry.seenTree = tree?.whole ?? '';
       try {
-        await this.#loadFromDisk(entry, false, signal);
+        await this.#updates.fromDisk(entry, false, signal);
       } catch (error) {
         const failure = InferenceError.from(error);
         mayPass = failure.code === 'UNAVAILABLE' && !(error instanceof NotWholeYet);
@@ -217,61 +225,11 @@ export class ModelRepository {
         await operation(entry, signal);
       } catch (error) {
         // A name that led to nothing leaves nothing behind: names are the caller's to choose.
-        if (isNew && entry.versions.size === 0 && entry.reason === '') this.#models.delete(name);
+        const isKnown = this.#onDisk.has(name) && (entry.versions.size > 0 || entry.reason !== '');
+        if (isNew && entry.loaded === null && !isKnown) this.#models.delete(name);
         throw error;
       }
     });
-  }
-
-  /** What is on disk now; with `isAsked`, nothing where that serves already. */
-  async #loadFromDisk(entry: ModelEntry, isAsked: boolean, signal: AbortSignal): Promise<void> {
-    if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await this.#disk.look(entry.name))) return;
-    await this.#orKeep(entry, signal, async () => {
-      const state = await this.#disk.read(entry.name);
-      this.#notWhole.delete(entry.name);
-      this.#onDisk.set(entry.name, [state.description.source.root]);
-      entry.seenTree = state.tree.whole;
-      await this.#take(entry, state, signal);
-    });
-  }
-
-  async #loadOverride(entry: ModelEntry, parameters: LoadParameters, signal: AbortSignal): Promise<void> {
-    await this.#orKeep(entry, signal, async () => {
-      const state = await this.#disk.readOverride(entry.name, parameters);
-      try {
-        await this.#take(entry, state, signal);
-      } catch (error) {
-        await state.release?.();
-        throw error;
-      }
-    });
-  }
-
-  /** What serves goes on where an update is refused, and the index says why. */
-  async #orKeep(entry: ModelEntry, signal: AbortSignal, update: () => Promise<void>): Promise<void> {
-    try {
-      await update();
-    } catch (error) {
-      if (entry.current === null || error instanceof NotWholeYet) throw error;
-      const reason = failureReason(causeOf(error));
-      if (error === signal.reason) throw error;
-      const isListed = [...entry.versions.values()].some((version) => version.isRefusedUpdate);
-      if (!isListed) entry.refusal = `an update was refused: ${reason}`;
-      this.#events.updateRefused(entry.name, reason);
-      throw error;
-    }
-  }
-
-  async #take(entry: ModelEntry, state: LoadedState, signal: AbortSignal): Promise<void> {
-    for (const warning of state.description.warnings) this.#options.warn(entry.name, warning);
-    const prepared = await this.#swap.prepare(entry, state, signal);
-    if (signal.aborted) {
-      this.#swap.discard(prepared);
-      throw signal.reason;
-    }
-    this.#swap.commit(entry, prepared);
-    this.#onDemand?.forget(entry.name);
-    this.#onDemand?.modelsChanged();
   }
 
   /** Its directory is gone: it is unloaded, and unknown when that is done. */
@@ -297,7 +255,7 @@ export class ModelRepository {
     const models: OnDemandModels = {
       load: (name) =>
         this.#enqueue(name, 'demand', (entry, signal) =>
-          entry.loaded === null ? this.#loadFromDisk(entry, false, signal) : Promise.resolve(),
+          entry.loaded === null ? this.#updates.fromDisk(entry, false, signal) : Promise.resolve(),
         ),
       unload: (name) =>
         this.#enqueue(name, '', async (entry) => {
@@ -392,30 +350,14 @@ export class ModelRepository {
   }
 
   index(readyOnly: boolean): ModelIndexEntry[] {
-    const entries: ModelIndexEntry[] = [];
-    for (const entry of this.#models.values()) {
-      if (entry.versions.size === 0 && !readyOnly) {
-        entries.push(entry.reason === '' ? { name: entry.name } : { name: entry.name, state: 'UNAVAILABLE', reason: entry.reason });
-      }
-      for (const version of entry.versions.values()) {
-        if (readyOnly && version.state !== 'READY') continue;
-        const line = { name: entry.name, version: String(version.version), state: version.state };
-        const reason = version.state === 'READY' ? entry.refusal : version.reason;
-        entries.push(reason === '' ? line : { ...line, reason });
-      }
-      for (const [version, reason] of entry.loaded?.description.notWhole ?? []) {
-        if (!readyOnly && !entry.versions.has(String(version))) {
-          entries.push({ name: entry.name, version: String(version), state: 'UNAVAILABLE', reason: `waiting: ${reason}` });
-        }
-      }
-    }
-    if (readyOnly) return entries;
+    const lines = [...this.#models.values()].flatMap((entry) => indexLines(entry, readyOnly));
+    if (readyOnly) return lines;
     for (const name of this.#onDisk.keys()) {
       if (this.#models.has(name)) continue;
       const why = this.#notWhole.get(name);
-      entries.push(why === undefined ? { name } : { name, state: 'UNAVAILABLE', reason: why });
+      lines.push(why === undefined ? { name } : { name, state: 'UNAVAILABLE', reason: why });
     }
-    return entries;
+    return lines;
   }
 
   /** How the directories of the models that are loaded, or were tried, looked then: what a watcher starts from. */
@@ -485,17 +427,4 @@ export class ModelRepository {
   #unknownModel(name: string): InferenceError {
     return new InferenceError('NOT_FOUND', `Request for unknown model: '${name}' is not found${didYouMean(name, this.#models.keys())}`);
   }
-}
-
-/** Whether what serves is what is on disk, or a load request's that the disk has not overtaken since. */
-function isLoadedFrom(entry: ModelEntry, tree: ModelTree): boolean {
-  const { loaded } = entry;
-  if (loaded === null || loaded.diskTree !== tree.whole) return false;
-  return loaded.description.versions.every(({ version }) => entry.versions.get(String(version))?.state === 'READY');
-}
-
-/** What a failed look at the disk failed of, without the words for whoever asked for the load. */
-function causeOf(error: unknown): InferenceError {
-  const failure = InferenceError.from(error);
-  return failure.cause instanceof InferenceError ? failure.cause : failure;
 }

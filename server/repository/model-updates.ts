@@ -1,0 +1,91 @@
+import { InferenceError } from '../../proto/inference-error.ts';
+import type { DiskModels } from './disk-models.ts';
+import type { LoadParameters } from './load-parameters.ts';
+import { NotWholeYet } from './model-directory.ts';
+import type { LoadedState, ModelEntry } from './model-entry.ts';
+import { failureReason } from './model-lifecycle.ts';
+import type { LifecycleEvents, ModelSwap } from './model-swap.ts';
+import type { ModelTree } from './model-tree.ts';
+
+export interface ModelUpdatesOptions {
+  readonly disk: DiskModels;
+  readonly swap: ModelSwap;
+  readonly events: LifecycleEvents;
+  readonly warn: (modelName: string, message: string) => void;
+  /** Its directory was read, whole, in that repository. */
+  readonly onRead: (modelName: string, home: string) => void;
+  /** What was read serves. */
+  readonly onTaken: (modelName: string) => void;
+}
+
+/** Takes a model to what the disk, or a load request, says. To be called within `ModelEntry.enqueue`; what is refused, or overtaken, changes nothing. */
+export class ModelUpdates {
+  readonly #options: ModelUpdatesOptions;
+
+  constructor(options: ModelUpdatesOptions) {
+    this.#options = options;
+  }
+
+  /** `isAsked`: somebody asked for the load, so that nothing is done where what is on disk serves already. Rejects as `DiskModels.read` and `ModelSwap.prepare` do. */
+  async fromDisk(entry: ModelEntry, isAsked: boolean, signal: AbortSignal): Promise<void> {
+    const { disk, onRead } = this.#options;
+    if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await disk.look(entry.name))) return;
+    await this.#orKeep(entry, signal, async () => {
+      const state = await disk.read(entry.name);
+      onRead(entry.name, state.description.source.root);
+      entry.seenTree = state.tree.whole;
+      await this.#take(entry, state, signal);
+    });
+  }
+
+  async fromRequest(entry: ModelEntry, parameters: LoadParameters, signal: AbortSignal): Promise<void> {
+    await this.#orKeep(entry, signal, async () => {
+      const state = await this.#options.disk.readOverride(entry.name, parameters);
+      try {
+        await this.#take(entry, state, signal);
+      } catch (error) {
+        await state.release?.();
+        throw error;
+      }
+    });
+  }
+
+  /** What serves goes on where an update is refused, and the index says why. */
+  async #orKeep(entry: ModelEntry, signal: AbortSignal, update: () => Promise<void>): Promise<void> {
+    try {
+      await update();
+    } catch (error) {
+      if (entry.current === null || error instanceof NotWholeYet || signal.aborted) throw error;
+      const reason = failureReason(causeOf(error));
+      const isListed = [...entry.versions.values()].some((version) => version.isRefusedUpdate);
+      if (!isListed) entry.refusal = `an update was refused: ${reason}`;
+      this.#options.events.updateRefused(entry.name, reason);
+      throw error;
+    }
+  }
+
+  async #take(entry: ModelEntry, state: LoadedState, signal: AbortSignal): Promise<void> {
+    const { swap, warn, onTaken } = this.#options;
+    for (const warning of state.description.warnings) warn(entry.name, warning);
+    const prepared = await swap.prepare(entry, state, signal);
+    if (signal.aborted) {
+      swap.discard(prepared);
+      throw signal.reason;
+    }
+    swap.commit(entry, prepared);
+    onTaken(entry.name);
+  }
+}
+
+/** Whether what serves is what is on disk, or a load request's that the disk has not overtaken since. */
+function isLoadedFrom(entry: ModelEntry, tree: ModelTree): boolean {
+  const { loaded } = entry;
+  if (loaded === null || loaded.diskTree !== tree.whole) return false;
+  return loaded.description.versions.every(({ version }) => entry.versions.get(String(version))?.state === 'READY');
+}
+
+/** What a failed look at the disk failed of, without the words for whoever asked for the load. */
+export function causeOf(error: unknown): InferenceError {
+  const failure = InferenceError.from(error);
+  return failure.cause instanceof InferenceError ? failure.cause : failure;
+}
