@@ -39,6 +39,22 @@ export async function startServer(
   };
 }
 
+export interface ModelServer extends BenchServer {
+  readonly grpcPort: number;
+}
+
+/** `nereid serve` on free ports, up when it is ready. */
+export async function serveModels(repository: string, ...flags: readonly string[]): Promise<ModelServer> {
+  const [grpcPort, metricsPort] = [await freePort(), await freePort()];
+  const ports = [`--grpc-port=${grpcPort}`, `--metrics-port=${metricsPort}`];
+  const server = await startServer(
+    'server/main.js',
+    (port) => ['serve', `--model-repository=${repository}`, `--http-port=${port}`, ...ports, '--log-level=warn', ...flags],
+    async (port) => (await fetch(`http://127.0.0.1:${port}/v2/health/ready`)).status === 200,
+  );
+  return { ...server, grpcPort };
+}
+
 async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);

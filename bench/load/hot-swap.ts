@@ -11,7 +11,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { versionedModel } from '../models/versioned-model.ts';
-import { freePort, processTree, residentMiB, startServer, treeMiB } from './child.ts';
+import { processTree, residentMiB, serveModels, treeMiB } from './child.ts';
 import { median, quantile } from './http-client.ts';
 import { GrpcSwapLane, RestSwapLane, type SwapLane } from './swap-lanes.ts';
 import { SwapLedger } from './swap-ledger.ts';
@@ -48,23 +48,7 @@ function addVersion(version: number): void {
 }
 
 addVersion(1);
-const grpcPort = await freePort();
-const metricsPort = await freePort();
-const server = await startServer(
-  'server/main.js',
-  (port) => [
-    'serve',
-    `--model-repository=${folder}`,
-    `--http-port=${port}`,
-    `--grpc-port=${grpcPort}`,
-    `--metrics-port=${metricsPort}`,
-    '--model-control-mode=explicit',
-    `--load-model=${model}`,
-    '--rollback-keep-secs=0',
-    '--log-level=warn',
-  ],
-  async (port) => (await fetch(`http://127.0.0.1:${port}/v2/health/ready`)).status === 200,
-);
+const server = await serveModels(folder, '--model-control-mode=explicit', `--load-model=${model}`, '--rollback-keep-secs=0');
 
 const ledger = new SwapLedger(1);
 let phase: Phase = 'other';
@@ -126,8 +110,8 @@ async function swapTo(version: number): Promise<void> {
 const unasked = (what: string): void => ledger.unasked(what);
 const lanes: SwapLane[] = [
   ...Array.from({ length: laneCount }, () => new RestSwapLane(server.port, model, unasked)),
-  ...(await GrpcSwapLane.open(grpcPort, model, Math.ceil(laneCount / 2))),
-  ...(await GrpcSwapLane.open(grpcPort, model, Math.floor(laneCount / 2))),
+  ...(await GrpcSwapLane.open(server.grpcPort, model, Math.ceil(laneCount / 2))),
+  ...(await GrpcSwapLane.open(server.grpcPort, model, Math.floor(laneCount / 2))),
 ];
 
 let unswappedMiB = 0;

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { mlp } from '../models/test-models.ts';
-import { freePort, startServer } from './child.ts';
+import { serveModels } from './child.ts';
 import { median } from './http-client.ts';
 
 const isSmall = process.env['SMALL'] === '1';
@@ -28,22 +28,7 @@ mkdirSync(join(folder, 'large', '1'), { recursive: true });
 // Two layers of FEATURES x hidden floats.
 writeFileSync(file, mlp(FEATURES, Math.round((megabytes * 1e6) / 4 / 2 / FEATURES), FEATURES));
 
-const grpcPort = await freePort();
-const metricsPort = await freePort();
-const server = await startServer(
-  'server/main.js',
-  (port) => [
-    'serve',
-    `--model-repository=${folder}`,
-    `--http-port=${port}`,
-    `--grpc-port=${grpcPort}`,
-    `--metrics-port=${metricsPort}`,
-    '--model-control-mode=explicit',
-    '--rollback-keep-secs=0',
-    '--log-level=warn',
-  ],
-  async (port) => (await fetch(`http://127.0.0.1:${port}/v2/health/live`)).status === 200,
-);
+const server = await serveModels(folder, '--model-control-mode=explicit', '--rollback-keep-secs=0');
 
 async function control(what: 'load' | 'unload'): Promise<void> {
   const answer = await fetch(`http://127.0.0.1:${server.port}/v2/repository/models/large/${what}`, { method: 'POST', body: '{}' });

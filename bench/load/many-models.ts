@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { versionedModel } from '../models/versioned-model.ts';
-import { freePort, processTree, startServer, treeMiB } from './child.ts';
+import { processTree, serveModels, treeMiB } from './child.ts';
 import { median, quantile } from './http-client.ts';
 import { RestSwapLane } from './swap-lanes.ts';
 
@@ -38,21 +38,7 @@ interface Run {
 }
 
 async function measure(...more: readonly string[]): Promise<Run> {
-  const grpcPort = await freePort();
-  const metricsPort = await freePort();
-  const server = await startServer(
-    'server/main.js',
-    (port) => [
-      'serve',
-      `--model-repository=${folder}`,
-      `--http-port=${port}`,
-      `--grpc-port=${grpcPort}`,
-      `--metrics-port=${metricsPort}`,
-      '--log-level=warn',
-      ...more,
-    ],
-    async (port) => (await fetch(`http://127.0.0.1:${port}/v2/health/ready`)).status === 200,
-  );
+  const server = await serveModels(folder, ...more);
   try {
     const startMiB = treeMiB(server.pid);
     const indexStartMs = performance.now();

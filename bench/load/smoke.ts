@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import autocannon from 'autocannon';
 import { chooseHttpEngine } from '../../server/transports/choose-http-engine.ts';
-import { type BenchServer, cpuSeconds, freePort, residentMiB, startServer } from './child.ts';
+import { type BenchServer, cpuSeconds, residentMiB, serveModels, startServer } from './child.ts';
 import { median, PingPong, postRequest, quantile } from './http-client.ts';
 import { runWrk } from './wrk.ts';
 
@@ -123,22 +123,7 @@ async function isUp(port: number, { path, headers, body }: Body): Promise<boolea
   return (await fetch(`http://127.0.0.1:${port}${path}`, { method: 'POST', headers, body: new Uint8Array(body) })).status === 200;
 }
 
-async function serve(host: 'process' | 'inline'): Promise<BenchServer> {
-  const [grpcPort, metricsPort] = [await freePort(), await freePort()];
-  return startServer(
-    'server/main.js',
-    (port) => [
-      'serve',
-      `--model-repository=${repository}`,
-      `--http-port=${port}`,
-      `--grpc-port=${grpcPort}`,
-      `--metrics-port=${metricsPort}`,
-      `--execution-host=${host}`,
-      '--log-level=warn',
-    ],
-    (port) => isUp(port, simpleJson),
-  );
-}
+const serve = (host: 'process' | 'inline'): Promise<BenchServer> => serveModels(repository, `--execution-host=${host}`);
 
 const engine = (await chooseHttpEngine('auto', null)).engine;
 const empty = await startServer(

@@ -13,7 +13,7 @@ import protobuf from 'protobufjs';
 import { descriptor } from '../../proto/gen/descriptor.ts';
 import { addSub, identity } from '../models/test-models.ts';
 import { ByteLane, httpAnswer, webSocketFrame } from './byte-lane.ts';
-import { type BenchServer, cpuSeconds, freePort, startServer } from './child.ts';
+import { type BenchServer, cpuSeconds, serveModels, startServer } from './child.ts';
 import { type Lane, runClosedLoop } from './closed-loop.ts';
 import { frame, GrpcConnection } from './grpc-lane.ts';
 import { type H2loadRequest, runH2load } from './h2load.ts';
@@ -193,20 +193,8 @@ for (const [name, bytes] of [
 }
 writeFileSync(join(folder, 'image', 'config.pbtxt'), 'max_batch_size: 0\n');
 
-const grpcPort = await freePort();
-const metricsPort = await freePort();
-const server = await startServer(
-  'server/main.js',
-  (port) => [
-    'serve',
-    `--model-repository=${folder}`,
-    `--http-port=${port}`,
-    `--grpc-port=${grpcPort}`,
-    `--metrics-port=${metricsPort}`,
-    '--log-level=warn',
-  ],
-  async (port) => (await fetch(`http://127.0.0.1:${port}/v2/health/ready`)).status === 200,
-);
+const server = await serveModels(folder);
+const { grpcPort } = server;
 const emptyOf = (model: BenchModel): Promise<BenchServer> =>
   startServer(
     'bench/load/empty-grpc-server.js',
