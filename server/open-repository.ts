@@ -2,6 +2,7 @@ import { validateRequest } from './data-plane/validate-request.ts';
 import { HostPool } from './execution/host-pool.ts';
 import { systemClock } from './inference/clock.ts';
 import type { Logger } from './log.ts';
+import { OTHERS } from './metrics/load-counts.ts';
 import type { MetricsRegistry } from './metrics/metrics.ts';
 import type { ServerOptions } from './options/index.ts';
 import { decodeInferRequest } from './protocols/oip-json/decode-request.ts';
@@ -53,7 +54,7 @@ export function openRepository(
     fileRules: { allowOutsideLinks: options.allowOutsideLinks, maxModelBytes: options.maxModelBytes },
     requestReader: { decodeRequest: (body, signature, caller) => decodeInferRequest(body, '', signature, caller), validateRequest },
   });
-  const repository = new ModelRepository({
+  const repository: ModelRepository = new ModelRepository({
     directories: options.modelRepository,
     modelFile: options.modelFile,
     controlMode: options.modelControlMode,
@@ -62,7 +63,7 @@ export function openRepository(
     warn,
     unusable: (model, reason) => log.error({ model, reason }, 'model is UNAVAILABLE'),
     onFault,
-    events: lifecycleEvents(metrics, log),
+    events: lifecycleEvents(metrics, log, (model) => repository.isOnDisk(model)),
     configName: options.modelConfigName ?? '',
     retryCount: options.modelLoadRetryCount,
     keepPreviousMs: options.modelControlMode === 'none' ? 0 : options.rollbackKeepSecs * 1000,
@@ -76,6 +77,10 @@ export function openRepository(
           idleUnloadMs: options.idleUnloadSecs * 1000,
           clock,
           onFault,
+          // Of the others the repository says it: what their files or their load failed of.
+          onRefused: (model, { code, message }) => {
+            if (code === 'INTERNAL') log.error({ model, reason: message }, 'model could not be loaded on demand');
+          },
         }
       : null,
     whyIncomplete,
@@ -99,20 +104,22 @@ export function openRepository(
   return { pool, repository, poll };
 }
 
-function lifecycleEvents({ loadCounts }: MetricsRegistry, log: Logger): LifecycleEvents {
+function lifecycleEvents({ loadCounts }: MetricsRegistry, log: Logger, isOnDisk: (model: string) => boolean): LifecycleEvents {
+  // Clients who may load models choose the names of those that they bring; how many series there are is not theirs to choose.
+  const label = (model: string): string => (isOnDisk(model) ? model : OTHERS);
   return {
     loading: (model, version) => log.debug({ model, version }, 'loading'),
     loaded: (model, version) => {
-      loadCounts.loaded(model);
+      loadCounts.loaded(label(model));
       log.debug({ model, version }, 'loaded beside what serves');
     },
     refused: (model, version, stage, error) => {
-      loadCounts.refused(model, stage);
+      loadCounts.refused(label(model), stage);
       log.debug({ model, version, stage, reason: error.message }, 'load refused');
     },
     switched: (model, from, to) => {
       if (from.length === 0) return;
-      loadCounts.switched(model);
+      loadCounts.switched(label(model));
       log.info({ model, from, to }, 'versions switched');
     },
     unloaded: (model, version) => log.info({ model, version }, 'unloaded'),

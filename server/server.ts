@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { InferenceError } from '../proto/inference-error.ts';
 import { Admission } from './data-plane/admission.ts';
 import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
@@ -16,13 +17,16 @@ import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
 import type { ProtocolContext } from './protocols/protocol.ts';
 import type { WebSocketLimits } from './protocols/websocket/endpoints.ts';
 import type { ModelRepository } from './repository/model-repository.ts';
-import { removeStaleOverrides } from './repository/override/override-directory.ts';
+import { removeOwnOverrides, removeStaleOverrides } from './repository/override/override-directory.ts';
 import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
 import { chooseHttpEngine } from './transports/choose-http-engine.ts';
 import { startGrpcTransport } from './transports/grpc/grpc-transport.ts';
 import type { HttpTransport, HttpTransportOptions } from './transports/http-exchange.ts';
 import type { RpcTransport } from './transports/rpc-call.ts';
 import { readVersion } from './version.ts';
+
+/** For hosts to release what nobody uses any more, at the end of a drain. */
+const RELEASE_LIMIT_MS = 3_000;
 
 export interface RunningServer {
   readonly urls: ServerUrls;
@@ -126,7 +130,9 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       // The metrics page stays until the end, so that the last counts can still be scraped.
       await Promise.all([http?.drain(), grpc?.drain()]);
       await poll?.stop();
-      await repository.stop();
+      // Every request is answered by now; a host that does not answer its release is ended with the others.
+      const isUnloaded = await Promise.race([repository.stop().then(() => true), setTimeout(RELEASE_LIMIT_MS, false, { ref: false })]);
+      if (!isUnloaded) await removeOwnOverrides();
       await closeAll();
     });
     let hurried = (): void => {};
@@ -137,7 +143,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
       urls,
       hurry: () => hurried(),
       drain: async () => {
-        const limit = setTimeout(hurried, options.exitTimeoutSecs * 1000);
+        const limit = globalThis.setTimeout(hurried, options.exitTimeoutSecs * 1000);
         const isComplete = await Promise.race([drained().then(() => true), cutOff]);
         clearTimeout(limit);
         if (!isComplete) await closeAll();

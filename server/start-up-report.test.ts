@@ -43,8 +43,14 @@ const urls: ServerUrls = {
   metrics: 'http://127.0.0.1:8002/metrics',
 };
 
-function report(isTerminal: boolean, isTable = true): { output: string; log: Record<string, unknown>[] } {
-  const destination = join(folder, `${isTerminal}-${isTable}.log`);
+let reports = 0;
+
+function report(
+  isTerminal: boolean,
+  isTable = true,
+  models: readonly ModelTableRow[] = [digits, broken],
+): { output: string; log: Record<string, unknown>[] } {
+  const destination = join(folder, `${reports++}.log`);
   let output = '';
   const progress = createStartUpReport({
     log: createLogger({ level: 'info', format: 'json', destination }),
@@ -61,7 +67,7 @@ function report(isTerminal: boolean, isTable = true): { output: string; log: Rec
   progress.modelLoading('a-broken-model', '1');
   progress.modelEnded('a-broken-model', '1', 'UNAVAILABLE', broken.reason);
   progress.modelEnded('digits', '1', 'READY', '');
-  progress.serving([digits, broken], urls);
+  progress.serving(models, urls);
   const lines = readFileSync(destination, 'utf8').trimEnd().split('\n');
   return { output, log: lines.map((line) => JSON.parse(line) as Record<string, unknown>) };
 }
@@ -88,6 +94,33 @@ test('a table of thousands ends in how many more there are', () => {
   const lines = modelTable(new Array<ModelTableRow>(1_000).fill(digits), false).trimEnd().split('\n');
   expect(lines).toHaveLength(102);
   expect(lines.at(-1)).toBe('and 900 more');
+});
+
+describe('models that nobody has asked for yet', () => {
+  const { exampleInputs: _, ...unknown } = digits;
+  const waiting = (name: string, state: string): ModelTableRow => ({ ...unknown, name, version: '-', state, backend: '-', host: '-' });
+
+  test('are no failure: yellow, and counted by themselves', () => {
+    expect(modelTable([waiting('a', 'on demand')], true)).toContain('\u001b[33mon demand');
+    expect(modelTable([broken], true)).toContain('\u001b[31mUNAVAILABLE');
+    const { log } = report(false, false, [
+      digits,
+      { ...digits, version: '2' },
+      broken,
+      waiting('a', 'not loaded'),
+      waiting('b', 'not loaded'),
+    ]);
+    // Models are counted, not versions.
+    expect(log.at(-1)).toMatchObject({ msg: 'serving 1 of 4 models, 2 not loaded', models: 4, ready: 1 });
+  });
+
+  test.each([
+    ['on demand', 'curl -s http://127.0.0.1:8000/v2/models/a%20b'],
+    ['not loaded', 'curl -s -X POST http://127.0.0.1:8000/v2/repository/models/a%20b/load'],
+  ])('%s: the example brings one in', (state, example) => {
+    expect(report(false, true, [broken, waiting('a b', state)]).output).toContain(`\ntry:\n  ${example}\n`);
+    expect(report(false, true, [broken]).output).not.toContain('try:');
+  });
 });
 
 describe('the report', () => {

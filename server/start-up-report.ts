@@ -20,7 +20,7 @@ export interface TensorSummary {
 export interface ModelTableRow {
   readonly name: string;
   readonly version: string;
-  /** READY or UNAVAILABLE, as the repository index has it. */
+  /** READY or UNAVAILABLE, as the repository index has it; or one of {@link NOT_ASKED_FOR}. */
   readonly state: string;
   /** Why it is not ready; ''. */
   readonly reason: string;
@@ -63,6 +63,9 @@ const MAX_EXAMPLE_ELEMENTS = 64;
 /** Rows of the table; a repository of thousands is a summary. */
 const MAX_ROWS = 100;
 
+/** States of models that nobody has asked for yet, which is how it should be. */
+const NOT_ASKED_FOR: readonly string[] = ['on demand', 'not loaded'];
+
 export function createStartUpReport(options: StartUpReportOptions): StartUpProgress {
   return new StartUpReport(options);
 }
@@ -98,10 +101,13 @@ class StartUpReport implements StartUpProgress {
 
   serving(models: readonly ModelTableRow[], urls: ServerUrls): void {
     const { output, isTerminal, isTable, log } = this.#options;
-    const ready = models.filter((model) => model.state === 'READY').length;
+    const count = new Set(models.map(({ name }) => name)).size;
+    const ready = countOf(models, 'READY');
+    const others = NOT_ASKED_FOR.map((state) => ({ state, of: countOf(models, state) })).filter(({ of }) => of > 0);
+    const message = [`serving ${ready} of ${count} models`, ...others.map(({ state, of }) => `${of} ${state}`)].join(', ');
     if (isTerminal) output.write(CLEAR_LINE);
     if (isTable) output.write(`\n${modelTable(models, isTerminal, output.columns)}\n${urlLines(models, urls)}\n`);
-    log.info({ models: models.length, ready, ...urls }, `serving ${ready} of ${models.length} models`);
+    log.info({ models: count, ready, ...urls }, message);
   }
 
   #showProgress(): void {
@@ -110,6 +116,11 @@ class StartUpReport implements StartUpProgress {
     const line = `loading ${Math.min(this.#ended + 1, this.#count)}/${this.#count} ${names}`;
     this.#options.output.write(CLEAR_LINE + (line.length > PROGRESS_WIDTH ? `${line.slice(0, PROGRESS_WIDTH - 3)}...` : line));
   }
+}
+
+/** Models, not versions. */
+function countOf(models: readonly ModelTableRow[], state: string): number {
+  return new Set(models.filter((model) => model.state === state).map(({ name }) => name)).size;
 }
 
 /** `x FP32[-1,64], y INT64[]`. */
@@ -143,11 +154,17 @@ export function modelTable(models: readonly ModelTableRow[], isColoured: boolean
   const lines = table.map((row, index) => {
     const padded = row.map((text, column) => (column === row.length - 1 ? text : text.padEnd(widths[column]!)));
     if (isNarrow) padded.push(`\n  ${padded.pop()!}`);
-    if (isColoured && index > 0) padded[2] = `\u001b[${row[2] === 'READY' ? 32 : 31}m${padded[2]!}\u001b[39m`;
+    if (isColoured && index > 0) padded[2] = `\u001b[${colourOf(row[2]!)}m${padded[2]!}\u001b[39m`;
     return padded.join('  ').replaceAll(/ +$/gm, '');
   });
   if (models.length > MAX_ROWS) lines.push(`and ${models.length - MAX_ROWS} more`);
   return `${lines.join('\n')}\n`;
+}
+
+/** Green, red, or yellow. */
+function colourOf(state: string): number {
+  if (state === 'READY') return 32;
+  return NOT_ASKED_FOR.includes(state) ? 33 : 31;
 }
 
 function cell(text: string, limit: number): string {
@@ -161,9 +178,22 @@ function urlLines(models: readonly ModelTableRow[], urls: ServerUrls): string {
   if (urls.webSocket !== null) lines.push(`WebSocket  ${urls.webSocket}`);
   if (urls.grpc !== null) lines.push(`gRPC       ${urls.grpc}`);
   if (urls.metrics !== null) lines.push(`metrics    ${urls.metrics}`);
-  const first = models.find((model) => model.state === 'READY');
-  if (urls.http !== null && first !== undefined) lines.push('', 'try:', `  ${exampleRequest(urls.http, first)}`);
+  if (urls.http !== null) {
+    const example = exampleOf(models, urls.http);
+    if (example !== null) lines.push('', 'try:', `  ${example}`);
+  }
   return `${lines.join('\n')}\n`;
+}
+
+/** What to do first: an inference; where nothing serves yet, what brings a model in. null: there is no model that could serve. */
+function exampleOf(models: readonly ModelTableRow[], url: string): string | null {
+  const ready = models.find(({ state }) => state === 'READY');
+  if (ready !== undefined) return exampleRequest(url, ready);
+  const waiting = models.find(({ state }) => NOT_ASKED_FOR.includes(state));
+  if (waiting === undefined) return null;
+  // Its tensors are not known: the metadata has them, and loads it.
+  if (waiting.state === 'on demand') return exampleRequest(url, waiting);
+  return `curl -s -X POST ${quoted(`${url}/v2/repository/models/${encodeURIComponent(waiting.name)}/load`)}`;
 }
 
 /** A command line that asks the model for an inference of zeros, or for its metadata where that would be long. */

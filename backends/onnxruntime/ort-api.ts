@@ -30,7 +30,7 @@ export const ortFunctions = {
   GetErrorMessage: [2, 'string', 'p'],
   /** (lowest level to log, name of the log, out env) */
   CreateEnv: [3, 'status', 'ipp'],
-  /** (env); telemetry exists in Windows builds alone, and is on there */
+  /** (env); the library has telemetry of its own, and `load` of ort-library.ts keeps it from starting */
   DisableTelemetryEvents: [6, 'status', 'p'],
   /** (env, path, options, out session) */
   CreateSession: [7, 'status', 'pppp'],

@@ -56,6 +56,8 @@ export function ortLibrary(): OrtLibrary {
 }
 
 function load(): OrtLibrary {
+  // Before the library is there: otherwise it writes files of telemetry to the temporary directory and to the user's cache, and may send them.
+  process.env['ORT_DISABLE_TELEMETRY'] = '1';
   const path = libraryPath();
   widenStacks();
   let library: LibraryHandle;

@@ -56,6 +56,31 @@ describe('readSessionSettings', () => {
     });
   });
 
+  it.each([
+    'session.optimized_model_filepath',
+    'session.optimized_model_external_initializers_file_name',
+    'session.model_external_initializers_file_folder_path',
+    'session.node_partition_config_file',
+    'session.collect_node_memory_stats_to_file',
+    'session.enable_profiling',
+    'session.debug_layout_transformation',
+    'session.resource_cuda_partitioning_settings',
+    'ep.context_enable',
+    'ep.context_file_path',
+    'ep.context_model_external_initializers_file_name',
+    'ep.qnnexecutionprovider.backend_path',
+  ])('refuses %s in a model, as it leads to other files, and takes it from the operator', async (key) => {
+    const { message } = await failureOf('INVALID_ARGUMENT', () => readSessionSettings(modelConfig(withParameters({ [key]: 'x' }))));
+    expect(message).toContain(`parameters['${key}']: a model's configuration must not`);
+    expect(readSessionSettings(modelConfig(), { [key]: 'x' }).entries.get(key)).toBe('x');
+  });
+
+  it('names the parameter whose bound an entry would get around', async () => {
+    const config = modelConfig(withParameters({ 'session.intra_op_num_threads': '100000' }));
+    const { message } = await failureOf('INVALID_ARGUMENT', () => readSessionSettings(config));
+    expect(message).toContain("'intra_op_thread_count'");
+  });
+
   it('lets a model override the settings of the backend', async () => {
     const settings = { intra_op_thread_count: '3', inter_op_thread_count: '5', 'session.set_denormal_as_zero': '1' };
     const merged = readSessionSettings(modelConfig(withParameters({ intra_op_thread_count: '2' })), settings);

@@ -31,13 +31,28 @@ const LOG_FATAL = 4;
 
 /** What goes to ONNX Runtime as it is; it knows its keys, and ignores those it does not. */
 const entryKey = /^(?:session|optimization|ep)\.[\w.]+$/;
+/** Entries whose value is a path, by how such keys are called: what is read, written or loaded as a library there, nobody has checked. */
+const pathKey = /(?:^|[._])(?:file|files|filename|filepath|path|folder|dir|directory|library)(?:[._]|$)/i;
+/** Entries that make the library write files, or read one, without saying so in the key. */
+const fileKeys: ReadonlySet<string> = new Set([
+  'ep.context_enable',
+  'session.debug_layout_transformation',
+  'session.enable_profiling',
+  'session.resource_cuda_partitioning_settings',
+]);
+/** Entries that have a parameter with a bound. */
+const boundedKeys: ReadonlyMap<string, string> = new Map([
+  ['session.intra_op_num_threads', 'intra_op_thread_count'],
+  ['session.inter_op_num_threads', 'inter_op_thread_count'],
+]);
 
 /**
  * Reads what the configuration says of the session: `optimization.graph.level` and the `parameters` that Triton's onnxruntime backend has
  * (intra_op_thread_count, inter_op_thread_count, execution_mode, enable_mem_arena, enable_mem_pattern, session.*). `settings` are the
  * backend's own, which a model's parameters override. Parameters nobody knows are left alone: models carry free-form ones.
  *
- * Throws INVALID_ARGUMENT for a value that its key cannot have, UNIMPLEMENTED for GPU instances.
+ * Throws INVALID_ARGUMENT for a value that its key cannot have, and for a model's entry that leads to files (the backend's settings are the operator's own, and may);
+ * UNIMPLEMENTED for GPU instances.
  */
 export function readSessionSettings(config: ModelConfig, settings: Readonly<Record<string, string>> = {}): SessionSettings {
   refuseGpu(config);
@@ -53,7 +68,11 @@ export function readSessionSettings(config: ModelConfig, settings: Readonly<Reco
     ['session.inter_op.allow_spinning', '0'],
   ]);
   for (const [key, text] of Object.entries(settings)) if (entryKey.test(key)) entries.set(key, text);
-  for (const [key, parameter] of Object.entries(config.parameters)) if (entryKey.test(key)) entries.set(key, parameter.stringValue);
+  for (const [key, parameter] of Object.entries(config.parameters)) {
+    if (!entryKey.test(key)) continue;
+    refuseEntry(key);
+    entries.set(key, parameter.stringValue);
+  }
   return {
     graphLevel: readGraphLevel(config),
     // One thread by default: a server has many requests to fill the cores with, and a second thread in each run mostly waits for the first.
@@ -67,6 +86,15 @@ export function readSessionSettings(config: ModelConfig, settings: Readonly<Reco
     usesMemoryPattern: integer('enable_mem_pattern', 0, 1) === 1,
     entries,
   };
+}
+
+function refuseEntry(key: string): void {
+  const bounded = boundedKeys.get(key);
+  if (bounded !== undefined) throw invalidArgument(`parameters['${key}']: expected the parameter '${bounded}' in its place; rename it`);
+  if (!pathKey.test(key) && !fileKeys.has(key)) return;
+  throw invalidArgument(
+    `parameters['${key}']: a model's configuration must not make ONNX Runtime read or write other files; remove it, or set it for all models with --backend-config onnxruntime,${key}=...`,
+  );
 }
 
 function readGraphLevel(config: ModelConfig): number {

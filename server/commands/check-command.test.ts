@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -212,10 +212,47 @@ version_policy { specific { versions: [ 1, 7 ] } }
     expectFindings(lines, [
       'error half/1/model.onnx: is not loaded: ',
       "error copied/1/model.onnx: is not loaded: version 1 is still being written: 'weights.part'",
-      'error labels/config.yaml: output[0].label_filename: ',
+      "error labels/config.yaml:1 output[0].label_filename: 'l.txt': a link that leads out of the repository",
       'error link/1/model.onnx: ',
     ]);
     expect(lines.join()).not.toContain(join(folder, 'secret.txt'));
+  });
+
+  it('configurations and labels with a name outside, of which it shows nothing, and entries that lead to files', async () => {
+    const parameters = { 'session.optimized_model_filepath': { string_value: join(folder, 'written.onnx') } };
+    write({
+      'repository/config/1/model.onnx': identity('FP32'),
+      'repository/labels/config.yaml': 'output: [{name: OUTPUT0, data_type: TYPE_FP32, dims: [1], label_filename: l.txt}]\n',
+      'repository/labels/1/model.onnx': identity('FP32', ['batch', 1]),
+      'repository/writes/1/model.onnx': identity('FP32'),
+      'repository/writes/config.json': JSON.stringify({ parameters }),
+      'secret.pbtxt': 'do_not_show: 1\n',
+    });
+    linkSync(join(folder, 'secret.pbtxt'), join(folder, 'repository/config/config.pbtxt'));
+    linkSync(join(folder, 'secret.pbtxt'), join(folder, 'repository/labels/l.txt'));
+    const { lines } = await check(join(folder, 'repository'));
+    expectFindings(lines, [
+      'error config/config.pbtxt: config.pbtxt: a hard link: the file has 3 names',
+      "error labels/config.yaml:1 output[0].label_filename: 'l.txt': a hard link: the file has 3 names",
+      "error writes/1/model.onnx: parameters['session.optimized_model_filepath']: ",
+    ]);
+    expect(lines.join()).not.toContain('do_not_show');
+    expect(existsSync(join(folder, 'written.onnx'))).toBe(false);
+  });
+
+  it('takes configs/NAME in every form, as the server does', async () => {
+    write({ 'm/1/model.onnx': identity('FP32'), 'm/configs/prod.yaml': 'max_batch_sise: 1\n', 'm/config.pbtxt': '' });
+    expectFindings((await check(folder, '--model-config-name', 'prod')).lines, ['error m/configs/prod.yaml:1 max_batch_sise: ']);
+    expectFindings((await check(folder)).lines, []);
+  });
+
+  it('a directory with more files than can be watched, and does not list them all', async () => {
+    write({ 'm/1/model.onnx': identity('FP32') });
+    for (let i = 0; i < 10_001; i++) writeFileSync(join(folder, 'm', `${i}.bin`), '');
+    const { lines } = await check(folder);
+    expect(lines).toContainEqual(expect.stringMatching(/^error m: the model's directory has more than 10000 files and directories/));
+    expect(lines).toContainEqual(expect.stringMatching(/^warning m: 9981 more files are used by nothing/));
+    expect(lines).toHaveLength(22);
   });
 
   it('the graph of an ensemble', async () => {

@@ -1,18 +1,26 @@
 import type { Dirent } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { nearestName } from '../../proto/nearest-name.ts';
 import { findUnsupportedConfig } from '../model-config/config-support.ts';
 import { lintConfigText } from '../model-config/lint-config-text.ts';
 import type { LineOfField } from '../model-config/locate-config-fields.ts';
 import { normaliseModelConfig } from '../model-config/normalise-model-config.ts';
-import { CONFIG_FILE_FORMATS, type ConfigFormat, emptyModelConfig, MAX_CONFIG_BYTES } from '../model-config/parse-model-config.ts';
+import { CONFIG_FILE_FORMATS, type ConfigFormat, emptyModelConfig } from '../model-config/parse-model-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
 import { whyIncomplete } from '../repository/files/model-files.ts';
-import { directorySource, type ModelVersionFile, readModelDirectory } from '../repository/model-directory.ts';
+import { readLabels } from '../repository/files/read-labels.ts';
+import {
+  configFileOf,
+  directorySource,
+  type ModelVersionFile,
+  readConfigText,
+  readFailure,
+  readModelDirectory,
+} from '../repository/model-directory.ts';
 import type { ModelSource } from '../repository/model-source.ts';
-import { isTemporaryName } from '../repository/model-tree.ts';
+import { isTemporaryName, readModelTree, TooManyFiles } from '../repository/model-tree.ts';
 import { chooseVersions, parseVersionName } from '../repository/version-policy.ts';
 import { CheckFindings } from './check-findings.ts';
 
@@ -38,7 +46,9 @@ export interface CheckedModel {
 const otherDirectories: ReadonlySet<string> = new Set(['configs', 'warmup', 'initial_state', 'golden']);
 /** Files that people leave in a model's directory for each other, and the manifest. */
 const companions = /^(readme|license|notice|changelog)|\.md$|^SHA256SUMS$/i;
-const MAX_LABEL_FILE_BYTES = 16 * 1024 * 1024;
+
+/** Listed one by one. */
+const MAX_STRAY_FILES = 20;
 
 /** Everything about a model's directory that shows without opening a model file. */
 export async function checkModelDirectory(repository: string, name: string, configName: string): Promise<CheckedModel> {
@@ -46,8 +56,9 @@ export async function checkModelDirectory(repository: string, name: string, conf
   const source = directorySource(repository, name);
   const entries = await readdir(source.path, { withFileTypes: true });
   const directories = await directoriesAmong(source.path, entries);
-  const files = entries.map((entry) => entry.name).filter((entry) => !directories.includes(entry));
-  const { written, configFile, lineOf } = await checkConfigFile(source, files, configName, findings);
+  const names = entries.map((entry) => entry.name);
+  const files = names.filter((entry) => !directories.includes(entry));
+  const { written, configFile, lineOf } = await checkConfigFile(source, names, configName, findings);
   const at = (field: string): [string, number | null] => [field, lineOf(field)];
   const base = { name, source, findings, written, configFile, lineOf };
   const nothing: CheckedModel = { ...base, config: null, versions: [], labels: new Map() };
@@ -98,6 +109,7 @@ export async function checkModelDirectory(repository: string, name: string, conf
   }
   await checkNamedFiles(written, source, configFile, lineOf, findings);
   const versions = config.ensembleScheduling === null ? await checkVersionFiles(source, served, config, findings) : [];
+  await checkFileCount(source, findings);
   if (findings.count('error') === 0) {
     // Whatever else a server would say of the directory: what it reads is what counts.
     await readModelDirectory(source, { configName }).catch((error: unknown) => findings.addThrown(error, configFile));
@@ -107,37 +119,28 @@ export async function checkModelDirectory(repository: string, name: string, conf
 
 async function checkConfigFile(
   source: ModelSource,
-  files: readonly string[],
+  names: readonly string[],
   configName: string,
   findings: CheckFindings,
 ): Promise<{ written: ModelConfig | null; configFile: string; lineOf: LineOfField }> {
-  const chosen = await chooseConfigFile(source, files, configName);
-  if (chosen.length === 0) return { written: emptyModelConfig(), configFile: source.name, lineOf: () => null };
-  const [file] = chosen;
-  const configFile = `${source.name}/${file}`;
-  const unreadable = { written: null, configFile, lineOf: () => null };
-  if (chosen.length > 1) {
-    findings.add('error', source.name, `expected one configuration file, found ${chosen.join(' and ')}: they mean the same, keep one`);
-    return unreadable;
+  const none = { configFile: source.name, lineOf: () => null };
+  let file: string | null;
+  try {
+    file = await configFileOf(source.path, names, configName);
+  } catch (error) {
+    findings.addThrown(error, source.name);
+    return { ...none, written: null };
   }
-  const path = join(source.path, file!);
+  if (file === null) return { ...none, written: emptyModelConfig() };
+  const configFile = `${source.name}/${file}`;
   let text: string;
   try {
-    const found = await stat(path);
-    if (!found.isFile() || found.size > MAX_CONFIG_BYTES) {
-      findings.add(
-        'error',
-        configFile,
-        `expected a file of at most ${MAX_CONFIG_BYTES} bytes, got ${found.isFile() ? found.size : 'no file'}`,
-      );
-      return unreadable;
-    }
-    text = await readFile(path, 'utf8');
+    text = await readConfigText(source, file, false);
   } catch (error) {
-    findings.addThrown(error, configFile);
-    return unreadable;
+    findings.addThrown(readFailure(error, source.root), configFile);
+    return { written: null, configFile, lineOf: () => null };
   }
-  const format: ConfigFormat = CONFIG_FILE_FORMATS[file!] ?? 'pbtxt';
+  const format: ConfigFormat = CONFIG_FILE_FORMATS[`config${extname(file)}`]!;
   const linted = lintConfigText(text, format);
   for (const { severity, field, line, message } of linted.findings) findings.add(severity, configFile, message, field, line);
   if (linted.config !== null) {
@@ -146,20 +149,6 @@ async function checkConfigFile(
     }
   }
   return { written: linted.config, configFile, lineOf: linted.lineOf };
-}
-
-async function chooseConfigFile({ path }: ModelSource, files: readonly string[], configName: string): Promise<string[]> {
-  if (configName !== '') {
-    const named = `configs/${configName}.pbtxt`;
-    if (
-      await stat(join(path, named)).then(
-        (found) => found.isFile(),
-        () => false,
-      )
-    )
-      return [named];
-  }
-  return files.filter((file) => Object.hasOwn(CONFIG_FILE_FORMATS, file));
 }
 
 function normalise(
@@ -207,14 +196,26 @@ async function checkVersionFiles(
   return versions;
 }
 
+/** Modes `poll` and `explicit` do not load what they could not see the changes of. */
+async function checkFileCount({ name, path }: ModelSource, findings: CheckFindings): Promise<void> {
+  const failure: unknown = await readModelTree(path).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  if (failure instanceof TooManyFiles) findings.addThrown(failure, name);
+}
+
 function reportStrayFiles(files: readonly string[], written: ModelConfig, name: string, findings: CheckFindings): void {
   const used = new Set([...Object.keys(CONFIG_FILE_FORMATS), ...written.output.map((output) => output.labelFilename)]);
-  for (const file of files) {
-    if (used.has(file) || companions.test(file)) continue;
-    if (isTemporaryName(file)) {
-      if (!file.startsWith('.')) findings.add('warning', `${name}/${file}`, 'looks like a temporary file; remove it');
-    } else findings.add('warning', `${name}/${file}`, 'is used by nothing: model files belong into a version directory; move or remove it');
+  const stray = files.filter((file) => !file.startsWith('.') && !used.has(file) && !companions.test(file));
+  for (const file of stray.slice(0, MAX_STRAY_FILES)) {
+    const message = isTemporaryName(file)
+      ? 'looks like a temporary file; remove it'
+      : 'is used by nothing: model files belong into a version directory; move or remove it';
+    findings.add('warning', `${name}/${file}`, message);
   }
+  const more = stray.length - MAX_STRAY_FILES;
+  if (more > 0) findings.add('warning', name, `${more} more files are used by nothing; move or remove them`);
 }
 
 async function checkLabelFiles(
@@ -229,21 +230,17 @@ async function checkLabelFiles(
     const field = `output[${index}].label_filename`;
     if (labelFilename === '' || findings.hasErrorAt(field)) continue;
     const path = join(source.path, labelFilename);
-    const found = await stat(path).catch(() => null);
-    if (found === null || !found.isFile() || found.size > MAX_LABEL_FILE_BYTES) {
-      const problem = found === null ? 'is not there' : found.isFile() ? `has more than ${MAX_LABEL_FILE_BYTES} bytes` : 'is no file';
-      findings.add(
-        'error',
-        configFile,
-        `'${labelFilename}' ${problem}; expected a file in the model's directory with one label a line`,
-        field,
-        lineOf(field),
-      );
+    if ((await stat(path).catch(() => null)) === null) {
+      const message = `'${labelFilename}' is not there; expected a file in the model's directory with one label a line`;
+      findings.add('error', configFile, message, field, lineOf(field));
       continue;
     }
-    const lines = (await readFile(path, 'utf8')).split(/\r?\n/);
-    if (lines.at(-1) === '') lines.pop();
-    labels.set(name, lines);
+    try {
+      const rules = { directory: source.path, root: source.root, allowOutsideLinks: false, what: `'${labelFilename}'` };
+      labels.set(name, await readLabels(path, rules));
+    } catch (error) {
+      findings.addThrown(error, configFile, field, lineOf(field));
+    }
   }
   return labels;
 }

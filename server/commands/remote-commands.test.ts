@@ -36,6 +36,11 @@ describe('commands against a running server', () => {
     const json = await captureOutput(() => modelsCommand(['--json', url]));
     expect(JSON.parse(json.stdout)).toContainEqual({ name: 'simple', version: '1', state: 'READY', reason: '' });
     expect(await captureOutput(() => unloadCommand(['simple', url]))).toEqual({ code: 0, stdout: 'unloaded simple\n', stderr: '' });
+    // Again, or a misspelt name: no error, as in the protocol, but nothing that reads as if it had happened.
+    for (const model of ['simple', 'simpel']) {
+      const { code, stdout } = await captureOutput(() => unloadCommand([model, url]));
+      expect([code, stdout]).toEqual([0, `${model} was not loaded: nothing to unload (nereid models tells what is)\n`]);
+    }
     const after = await captureOutput(() => modelsCommand([url]));
     expect(after.stdout).not.toMatch(/simple +1 +READY/);
   });

@@ -13,8 +13,13 @@ export function unloadCommand(argv: readonly string[]): Promise<number> {
   const options = { 'unload-dependents': { type: 'boolean' }, ...urlOption } as const;
   return runCommand({ name: 'unload', usage, options }, argv, async ({ values, positionals }) => {
     const model = onlyArgument(positionals, 'MODEL');
-    await withServer(values.url, (client) => client.unloadModel(model, { unloadDependents: values['unload-dependents'] === true }));
-    process.stdout.write(`unloaded ${model}\n`);
+    const isLoaded = await withServer(values.url, async (client) => {
+      const index = await client.repositoryIndex();
+      await client.unloadModel(model, { unloadDependents: values['unload-dependents'] === true });
+      return index.some(({ name, state }) => name === model && (state === 'READY' || state === 'LOADING'));
+    });
+    // No error, as in the protocol: it is as it was asked to be. But the name may be misspelt.
+    process.stdout.write(isLoaded ? `unloaded ${model}\n` : `${model} was not loaded: nothing to unload (nereid models tells what is)\n`);
     return EXIT_OK;
   });
 }

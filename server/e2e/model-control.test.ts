@@ -112,12 +112,12 @@ test('a load that changes nothing does nothing, and one after a change loads aga
 });
 
 test.each([
-  ['no_such_model', {}, 500, /^failed to load 'no_such_model', failed to poll from model repository: no directory of that name/],
-  ['tow', {}, 500, /did you mean 'two'\?/],
+  ['no_such_model', {}, 404, /^failed to load 'no_such_model', failed to poll from model repository: no directory of that name/],
+  ['tow', {}, 404, /did you mean 'two'\?/],
   ['broken', {}, 400, /^load failed for model 'broken': version 1 is at UNAVAILABLE state: Invalid argument: /],
   ['a/../b', {}, 400, /path traversal/],
   [' ', {}, 400, /Model name cannot be empty/],
-  ['two', { parameters: { config: '{' } }, 500, /parameter 'config': not JSON/],
+  ['two', { parameters: { config: '{' } }, 400, /parameter 'config': not JSON/],
   ['two', { parameters: { confg: '{}' } }, 400, /confg/],
   ['two', { parameters: 3 }, 400, /^parameters: expected an object/],
 ])('loading %j with %j is refused', async (model, body, status, text) => {
@@ -126,10 +126,25 @@ test.each([
   expect(await infer('one')).toMatchObject({ code: 'OK' });
 });
 
+test("a repository's name is passed over by the index, and refused elsewhere", async () => {
+  expect((await server.post('/v2/repository/any/index', '')).json).toEqual(await index());
+  for (const what of ['load', 'unload', 'rollback']) {
+    expect(await server.post(`/v2/repository/any/models/one/${what}`, '')).toMatchObject({
+      status: 501,
+      json: { error: expect.stringContaining('repository_name "any" is not supported') },
+    });
+  }
+  for (const rpc of ['RepositoryModelLoad', 'RepositoryModelUnload']) {
+    expect(await ask(rpc, { modelName: 'one', repositoryName: 'any' })).toMatchObject({ code: 12 });
+    expect(await ask(rpc, { modelName: 'two', repositoryName: '' })).toEqual({ code: 0, details: '' });
+  }
+  expect(await infer('one')).toMatchObject({ code: 'OK' });
+});
+
 test('gRPC refuses what it cannot do, rather than pass it over', async () => {
   const parameters = { confg: { stringParam: '{}' } };
   expect(await ask('RepositoryModelLoad', { modelName: 'two', parameters })).toMatchObject({ code: 3 });
-  expect(await ask('RepositoryModelLoad', { modelName: 'twoo' })).toMatchObject({ code: 13, details: expect.stringContaining("'two'") });
+  expect(await ask('RepositoryModelLoad', { modelName: 'twoo' })).toMatchObject({ code: 5, details: expect.stringContaining("'two'") });
   expect(await ask('RepositoryModelUnload', { modelName: 'one', parameters: { unload_dependents: { boolParam: true } } })).toMatchObject({
     code: 0,
   });

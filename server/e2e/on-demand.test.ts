@@ -171,6 +171,25 @@ test('with a memory budget the model used longest ago goes', async () => {
   expect((await serving()).length).toBeLessThanOrEqual(2);
 });
 
+test('the start says what waits to be asked for; the log says why a model cannot be loaded', async () => {
+  await start({
+    'fine/1/model.onnx': file,
+    'wrong/1/model.onnx': file,
+    'wrong/config.pbtxt': 'max_batch_sise: 4',
+    'broken/1/model.onnx': 'none',
+  });
+  expect(server.stderr).toContain('"serving 0 of 3 models, 3 on demand"');
+  for (let n = 0; n < 50; n++) {
+    for (const model of ['wrong', 'broken']) expect((await server.post(`/v2/models/${model}/infer`, '{}')).status).toBe(503);
+  }
+  const isOf = (model: string) => (line: Record<string, unknown>) => line['level'] === 'error' && line['model'] === model;
+  expect((await server.logLine(isOf('wrong')))['reason']).toContain('max_batch_sise');
+  expect((await server.logLine(isOf('broken')))['reason']).toContain('could not be loaded');
+  // Once for each attempt, of which there are few.
+  expect(server.stderr.match(/"level":"error"/g)!.length).toBeLessThan(20);
+  expect(await ask('REST binary', 'fine')).toMatchObject({ code: 'OK' });
+});
+
 test('a model without requests is unloaded, and loaded again by the next', async () => {
   await start({ 'one/1/model.onnx': file }, '--idle-unload-secs=1');
   expect(await ask('REST binary', 'one')).toMatchObject({ code: 'OK' });

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { heavy } from '../../bench/models/test-models.ts';
 import { RawHttpConnection } from '../transports/raw-http-connection.ts';
@@ -108,4 +109,15 @@ it('logs each request as one line at debug, whatever its id', async () => {
 it('a directory for a command is told how it is served', async () => {
   const exit = await ServerProcess.run([exampleRepository]).exited;
   expect([exit.code, exit.stderr]).toEqual([1, expect.stringContaining(`nereid serve --model-repository ${exampleRepository}`)]);
+});
+
+it('leaves nothing in the temporary directory and in the home of its user', async () => {
+  const folders = makeRepository({ 'home/.keep': '', 'tmp/.keep': '' });
+  const env = { TMPDIR: join(folders.path, 'tmp'), HOME: join(folders.path, 'home') };
+  const server = await ServerProcess.start([`--model-repository=${exampleRepository}`], env);
+  const body = readFileSync(new URL('../../bench/models/requests/simple.json', import.meta.url));
+  expect((await server.post('/v2/models/simple/infer', body)).status).toBe(200);
+  expect((await server.stop()).code).toBe(0);
+  expect(['home', 'tmp'].flatMap((name) => readdirSync(join(folders.path, name)))).toEqual(['.keep', '.keep']);
+  folders.remove();
 });

@@ -140,6 +140,14 @@ export class HostPool {
     });
   }
 
+  /** Takes away a model whose load was called off, with whatever it runs: a host that has nothing else is ended. */
+  async discard(group: InstanceGroup<InstanceChannel> | InstanceGroup<DecoupledChannel>): Promise<void> {
+    const places = [...(this.#models.get(group)?.places.keys() ?? [])];
+    const stopped = group.stop();
+    await Promise.all(places.filter((slot) => slot.placements.size <= 1 && slot.placingCount === 0).map((slot) => slot.stop()));
+    await stopped;
+  }
+
   /**
    * Everything loaded so far may get requests from now on. No load may be under way: from here on, models that nobody has tried are kept apart from all others.
    * A model that got a request is in service anyway.

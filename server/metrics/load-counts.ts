@@ -1,6 +1,7 @@
 /** Names beyond this many are counted together: a client that may load models chooses them. */
 const MAX_MODELS = 10_000;
-const OTHERS = '(others)';
+/** Stands for names that load requests bring and no repository has. */
+export const OTHERS = '(others)';
 
 /** What became of loads and swaps, by model, over the server's life. */
 export class LoadCounts {

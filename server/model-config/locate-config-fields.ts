@@ -1,6 +1,7 @@
 import type { Field, Type } from 'protobufjs';
 import { isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseDocument } from 'yaml';
 import { messageTypeOf, modelConfigType, protoNameOf } from './model-config-schema.ts';
+import { isNestedTooDeep } from './nesting-depth.ts';
 import type { ConfigFormat } from './parse-model-config.ts';
 import { scanTextFormat, type TextField } from './scan-text-format.ts';
 
@@ -11,14 +12,14 @@ export type LineOfField = (field: string) => number | null;
 export function locateConfigFields(text: string, format: ConfigFormat): LineOfField {
   const lines = new Map<string, number>();
   if (format === 'pbtxt') locateInText(modelConfigType, scanTextFormat(text)?.fields ?? [], '', lines);
-  else locateInYaml(text, lines);
+  else if (!isNestedTooDeep(text, format)) locateInYaml(text, lines);
   return (field) => {
-    let best = '';
-    for (const path of lines.keys()) {
-      const isAround = field.startsWith(path) && (field.length === path.length || '.['.includes(field.charAt(path.length)));
-      if (isAround && path.length > best.length) best = path;
+    // From the field itself outwards: what it would stand in ends before a '.' or a '['.
+    for (let path = field; path !== ''; path = path.slice(0, Math.max(0, path.lastIndexOf('.'), path.lastIndexOf('[')))) {
+      const line = lines.get(path);
+      if (line !== undefined) return line;
     }
-    return lines.get(best) ?? null;
+    return null;
   };
 }
 

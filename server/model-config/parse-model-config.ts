@@ -2,6 +2,7 @@ import { type Document, isScalar, parseDocument, visit } from 'yaml';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { findDuplicateKey } from './find-duplicate-key.ts';
+import { isNestedTooDeep, MAX_NESTING_DEPTH } from './nesting-depth.ts';
 import { parseTextFormat } from './parse-text-format.ts';
 import { type ConfigDocument, readConfigDocument, readConfigObject } from './read-config-object.ts';
 
@@ -90,6 +91,7 @@ function parseJson(text: string, source: string, isExact: boolean): unknown {
   } catch (error) {
     throw invalidArgument(`${source}: not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
+  requireShallow(text, 'json', source);
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined)
     throw invalidArgument(`${source}: the key ${JSON.stringify(duplicate)} is given twice in one object; keep one`);
@@ -97,6 +99,7 @@ function parseJson(text: string, source: string, isExact: boolean): unknown {
 }
 
 function parseYaml(text: string, source: string, intAsBigInt: boolean): unknown {
+  requireShallow(text, 'yaml', source);
   let document: Document;
   try {
     document = parseDocument(text, { prettyErrors: false, uniqueKeys: false, strict: true, version: '1.2', schema: 'core', intAsBigInt });
@@ -116,6 +119,11 @@ function parseYaml(text: string, source: string, intAsBigInt: boolean): unknown 
   } catch (error) {
     throw unreadableYaml(error, source);
   }
+}
+
+function requireShallow(text: string, format: 'json' | 'yaml', source: string): void {
+  if (!isNestedTooDeep(text, format)) return;
+  throw invalidArgument(`${source}: nested more than ${MAX_NESTING_DEPTH} deep, and no field of a configuration is`);
 }
 
 /** Duplicate keys and too many aliases, in one walk: the library's own check for the former takes seconds on a long map. */

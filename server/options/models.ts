@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { OptionTable } from './option-declaration.ts';
 import { choiceKind, expected, integerKind, listKind, optionalTextKind, switchKind, textKind } from './option-kind.ts';
 
@@ -26,7 +27,7 @@ export const modelOptions: OptionTable<ModelOptions> = {
     flag: 'model-repository',
     aliases: ['model-store'],
     group: 'Models',
-    kind: listKind<readonly string[]>('DIR', (texts) => texts.map((text) => textKind('DIR').parse([text]))),
+    kind: listKind<readonly string[]>('DIR', (texts) => distinctDirectories(texts.map((text) => textKind('DIR').parse([text])))),
     default: [],
     doc: 'Directory of models: <name>/config.pbtxt and <name>/<version>/model.onnx. May be given several times.',
   },
@@ -47,7 +48,7 @@ export const modelOptions: OptionTable<ModelOptions> = {
   loadModel: {
     flag: 'load-model',
     group: 'Models',
-    kind: listKind<readonly string[]>('MODEL', (texts) => texts.map((text) => textKind('MODEL').parse([text]))),
+    kind: listKind<readonly string[]>('MODEL', (texts) => [...new Set(texts.map((text) => textKind('MODEL').parse([text])))]),
     default: [],
     doc: 'Model to load at start, with --model-control-mode explicit; * for all. May be given several times.',
   },
@@ -88,6 +89,11 @@ export const modelOptions: OptionTable<ModelOptions> = {
     doc: "A backend's own setting; without the backend, one for all. May be given several times.",
   },
 };
+
+/** A repository that is named twice is one, as in Triton: its models would else be there twice, and none of them served. */
+function distinctDirectories(directories: readonly string[]): string[] {
+  return directories.filter((one, index) => directories.findIndex((other) => resolve(other) === resolve(one)) === index);
+}
 
 function parseBackendSetting(text: string): BackendSetting {
   const match = /^(?:([^,=]*),)?([^,=]+)=(.*)$/s.exec(text);

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { UsageError } from '../usage-error.ts';
 import { type ServerOptions, serverOptions } from './index.ts';
@@ -211,6 +211,18 @@ describe('where options come from', () => {
       { backend: '', setting: 'd', value: '4,5' },
     ]);
     expect(parse(['--model-store', repository, '--model-repository', folder]).modelRepository).toEqual([repository, folder]);
+  });
+
+  test('a repository, or a model to load, that is named twice is one', () => {
+    const twice = [repository, `${repository}/`, folder, relative(process.cwd(), repository)].map((one) => `--model-repository=${one}`);
+    const loads = ['--model-control-mode=explicit', '--load-model=a', '--load-model=b', '--load-model=a'];
+    const options = parse([...twice, ...loads]);
+    expect([options.modelRepository, options.loadModel]).toEqual([
+      [repository, folder],
+      ['a', 'b'],
+    ]);
+    // Alone, however often.
+    expect(parse([...twice, '--model-control-mode=explicit', '--load-model=*', '--load-model=*']).loadModel).toEqual(['*']);
   });
 
   test('a bare switch is true and leaves the next argument alone', () => {

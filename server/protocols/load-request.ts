@@ -1,4 +1,4 @@
-import { type InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import { MAX_CONFIG_BYTES } from '../model-config/parse-model-config.ts';
 import type { LoadParameters, OverrideFile } from '../repository/load-parameters.ts';
@@ -45,6 +45,14 @@ export function unknownLoadParameter(key: string): InferenceError {
 export function unknownUnloadParameter(key: string): InferenceError {
   return invalidArgument(
     `unrecognized unload parameter ${shown(key)}: expected '${UNLOAD_DEPENDENTS}'${didYouMean(key, [UNLOAD_DEPENDENTS])}`,
+  );
+}
+
+/** As in Triton, where it is for namespaces; passing over it could load another model than was meant. */
+export function noRepositoryName(name: string): InferenceError {
+  return new InferenceError(
+    'UNIMPLEMENTED',
+    `repository_name ${shown(name)} is not supported: no two repositories serve a model of the same name, so the model's name says which is meant; leave it out`,
   );
 }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
-import { InferenceError } from '../../proto/inference-error.ts';
+import { InferenceError, type StatusCode } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import { listModels } from './list-models.ts';
 import type { LoadParameters } from './load-parameters.ts';
@@ -55,7 +55,7 @@ export class DiskModels {
   }
 
   /**
-   * What the model's directory says. Rejects with INTERNAL, as Triton does, when there is no such model, or more than one, or its configuration cannot be used; with {@link NotWholeYet}.
+   * What the model's directory says. Rejects with NOT_FOUND when there is no such model, with the reason's code (INVALID_ARGUMENT, mostly) when its configuration cannot be used or there is more than one; with {@link NotWholeYet}.
    * `withTree` false: nobody will ask whether it changed since.
    */
   async read(name: string, withTree: boolean = true): Promise<LoadedState> {
@@ -72,7 +72,8 @@ export class DiskModels {
     const { directories, modelFile, maxOverrideBytes } = this.#options;
     if (files.size === 0) {
       const state = await this.#source(name);
-      if (state.kind === 'file') throw pollFailure(name, 'a single model file takes no configuration; serve a repository');
+      if (state.kind === 'file')
+        throw pollFailure(name, 'a single model file takes no configuration; serve a repository', 'INVALID_ARGUMENT');
       return this.#orPollFailure(name, async () => {
         const tree = await readModelTree(state.path);
         return { description: await this.#describe({ ...state, config }), tree, diskTree: tree.whole, release: null };
@@ -105,13 +106,14 @@ export class DiskModels {
     if (modelFile !== null) {
       const { source } = describeModelFile(modelFile);
       if (source.name === name) return source;
-      throw pollFailure(name, `the server serves one file, the model '${source.name}'`);
+      throw pollFailure(name, `the server serves one file, the model '${source.name}'`, 'NOT_FOUND');
     }
     const homes = await findModelDirectory(directories, name);
     if (homes.length === 1) return directorySource(homes[0]!, name);
-    if (homes.length > 1) throw pollFailure(name, 'it appears in two or more repositories: rename it in one of them, or remove it there');
+    if (homes.length > 1)
+      throw pollFailure(name, 'it appears in two or more repositories: rename it in one of them, or remove it there', 'INVALID_ARGUMENT');
     const names = (await this.list().catch(() => new Map<string, string[]>())).keys();
-    throw pollFailure(name, `no directory of that name${didYouMean(name, names)}`);
+    throw pollFailure(name, `no directory of that name${didYouMean(name, names)}`, 'NOT_FOUND');
   }
 
   async #orPollFailure<Result>(name: string, run: () => Promise<Result>): Promise<Result> {
@@ -120,12 +122,13 @@ export class DiskModels {
     } catch (error) {
       if (error instanceof NotWholeYet) throw error;
       if (!(error instanceof InferenceError)) this.#options.onFault(error);
-      throw pollFailure(name, InferenceError.from(error).message, error);
+      const failure = InferenceError.from(error);
+      throw pollFailure(name, failure.message, failure.code, failure);
     }
   }
 }
 
-function pollFailure(name: string, why: string, cause?: unknown): InferenceError {
-  const text = `failed to load '${name}', failed to poll from model repository: ${why}`;
-  return new InferenceError('INTERNAL', text, { failureReason: 'BACKEND', cause });
+/** As Triton words it; there it is always INTERNAL. */
+function pollFailure(name: string, why: string, code: StatusCode, cause?: InferenceError): InferenceError {
+  return new InferenceError(code, `failed to load '${name}', failed to poll from model repository: ${why}`, { cause });
 }

@@ -1,6 +1,5 @@
-import type { Stats } from 'node:fs';
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join, relative, sep } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, extname, join, relative } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { throwOnConfigErrors } from '../model-config/config-finding.ts';
@@ -8,7 +7,10 @@ import { findUnsupportedConfig } from '../model-config/config-support.ts';
 import { normaliseModelConfig } from '../model-config/normalise-model-config.ts';
 import { CONFIG_FILE_FORMATS, emptyModelConfig, MAX_CONFIG_BYTES, parseModelConfig } from '../model-config/parse-model-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
+import { readLabels } from './files/read-labels.ts';
+import { readTextFile } from './files/read-text-file.ts';
 import type { ModelSource } from './model-source.ts';
+import { isTemporaryName } from './model-tree.ts';
 import { chooseVersions, listVersions, parseVersionName } from './version-policy.ts';
 
 /** What a model's directory on disk says, before any model file is opened. */
@@ -32,7 +34,7 @@ export interface ReadDirectoryOptions {
   readonly configName: string;
   /** Why a version is not whole yet, null when it is: passed over until then. Null: every version is taken as it is. */
   readonly whyIncomplete: ((file: ModelVersionFile, config: ModelConfig) => Promise<string | null>) | null;
-  /** A configuration file may be a link that leads out of the repository. */
+  /** Configuration and label files may be links that lead out of the repository. */
   readonly allowOutsideLinks: boolean;
 }
 
@@ -41,9 +43,6 @@ export interface ModelVersionFile {
   /** Absolute. */
   readonly modelPath: string;
 }
-
-/** Bytes of a label file. A million classes of ten letters fit. */
-const MAX_LABEL_FILE_BYTES = 16 * 1024 * 1024;
 
 /** Names of the model directories in a repository: every sub-directory that is not hidden, in order of name. */
 export async function listModelDirectories(repository: string): Promise<string[]> {
@@ -123,7 +122,7 @@ async function describeModelDirectory(source: ModelSource, options: ReadDirector
     source,
     config,
     versions: choice.versions.map(fileOf),
-    labels: await readLabels(path, config),
+    labels: await labelsOf(source, config, options.allowOutsideLinks),
     notWhole,
     warnings: [...warnings, ...[...notWhole.values()].map((why) => `waiting: ${why}`), ...choice.warnings],
   };
@@ -154,9 +153,10 @@ function checkLabels(config: ModelConfig, versions: readonly number[]): void {
   }
 }
 
-/** The repositories that have a directory of this name. */
+/** The repositories that have a directory of this name; none for a name that listings leave out: what lies there is on its way to another name. */
 export async function findModelDirectory(repositories: readonly string[], name: string): Promise<string[]> {
   const found: string[] = [];
+  if (isTemporaryName(name)) return found;
   for (const repository of repositories) if (await isDirectory(join(repository, name))) found.push(repository);
   return found;
 }
@@ -217,17 +217,20 @@ async function readConfig(
     return { config: parseModelConfig(source.config, 'json', "parameter 'config'"), source: "parameter 'config'" };
   const file = await configFileOf(path, entries, options.configName);
   if (file === null) return { config: emptyModelConfig(), source: 'configuration' };
-  if (!options.allowOutsideLinks && !(await realpath(join(path, file))).startsWith((await realpath(source.root)) + sep)) {
-    throw invalidArgument(
-      `${file}: a link that leads out of the repository; put the file inside it, or allow such links with --allow-outside-links`,
-    );
-  }
-  const text = await readBounded(join(path, file), MAX_CONFIG_BYTES, file);
+  const text = await readConfigText(source, file, options.allowOutsideLinks);
   return { config: parseModelConfig(text, CONFIG_FILE_FORMATS[`config${extname(file)}`]!, file), source: file };
 }
 
+/** `file`: below the model's directory. */
+export async function readConfigText({ path, root }: ModelSource, file: string, allowOutsideLinks: boolean): Promise<string> {
+  let text = '';
+  const rules = { directory: path, root, allowOutsideLinks, maxBytes: MAX_CONFIG_BYTES, what: file };
+  for await (const piece of readTextFile(join(path, file), rules)) text += piece;
+  return text;
+}
+
 /** The one configuration file, by its path below the model's directory; null: there is none. */
-async function configFileOf(path: string, entries: readonly string[], configName: string): Promise<string | null> {
+export async function configFileOf(path: string, entries: readonly string[], configName: string): Promise<string | null> {
   let found: string[] = [];
   if (configName !== '' && entries.includes('configs')) {
     const wanted = CONFIG_ENDINGS.map((ending) => `${configName}.${ending}`);
@@ -240,43 +243,22 @@ async function configFileOf(path: string, entries: readonly string[], configName
   return found[0] ?? null;
 }
 
-async function readLabels(path: string, config: ModelConfig): Promise<Map<string, readonly string[]>> {
+async function labelsOf(
+  { path, root }: ModelSource,
+  config: ModelConfig,
+  allowOutsideLinks: boolean,
+): Promise<Map<string, readonly string[]>> {
   const labels = new Map<string, readonly string[]>();
-  for (const [index, output] of config.output.entries()) {
-    if (output.labelFilename === '') continue;
+  for (const [index, { name, labelFilename }] of config.output.entries()) {
+    if (labelFilename === '') continue;
     const field = `output[${index}].label_filename`;
-    const file = join(path, output.labelFilename);
-    let resolved: string;
-    try {
-      resolved = await realpath(file);
-    } catch {
-      throw invalidArgument(`${field}: no file '${output.labelFilename}' in the model's directory`);
-    }
-    if (!resolved.startsWith((await realpath(path)) + sep)) {
-      throw invalidArgument(`${field}: '${output.labelFilename}' leads out of the model's directory; put the file inside it`);
-    }
-    const lines = (await readBounded(resolved, MAX_LABEL_FILE_BYTES, field)).split(/\r?\n/);
-    if (lines.at(-1) === '') lines.pop();
-    labels.set(output.name, lines);
+    const file = join(path, labelFilename);
+    if ((await stat(file).catch(() => null)) === null)
+      throw invalidArgument(`${field}: no file '${labelFilename}' in the model's directory`);
+    const what = `${field}: '${labelFilename}'`;
+    labels.set(name, await readLabels(file, { directory: path, root, allowOutsideLinks, what }));
   }
   return labels;
-}
-
-async function readBounded(file: string, maxBytes: number, what: string): Promise<string> {
-  const found = await stat(file);
-  // Reading a pipe or a device may never end.
-  if (!found.isFile()) throw invalidArgument(`${what}: expected a file, found ${describeEntry(found)}`);
-  const { size } = found;
-  if (size > maxBytes) throw invalidArgument(`${what}: the file has ${size} bytes, expected at most ${maxBytes}`);
-  return readFile(file, 'utf8');
-}
-
-/** What stands where a file should, in words. */
-export function describeEntry(entry: Stats): string {
-  if (entry.isDirectory()) return 'a directory';
-  if (entry.isFIFO()) return 'a pipe';
-  if (entry.isSocket()) return 'a socket';
-  return 'a device';
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -2,7 +2,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import type { Model } from './model.ts';
 import type { ModelDescription } from './model-directory.ts';
-import { ModelVersion } from './model-lifecycle.ts';
+import { ModelVersion, UNLOADED } from './model-lifecycle.ts';
 import type { ModelTree } from './model-tree.ts';
 import type { ModelUse } from './on-demand/on-demand-loads.ts';
 
@@ -18,7 +18,7 @@ export interface LoadedState {
 
 /** What was in service before the last swap, kept warm for a rollback. */
 export interface PreviousVersions {
-  readonly models: ReadonlyMap<number, Model>;
+  readonly models: Map<number, Model>;
   readonly loaded: LoadedState;
   /** Ends the keeping when its time is over. */
   readonly timer: NodeJS.Timeout;
@@ -49,6 +49,7 @@ export class ModelEntry {
   /** Of the operation that runs: aborted when it is overtaken. */
   #running: AbortController | null = null;
   #generation = 0;
+  #overtakenBy: InferenceError | null = null;
   #operations: Promise<unknown> = Promise.resolve();
   #waiting = 0;
   #last: { readonly kind: string; readonly done: Promise<void>; isStarted: boolean } | null = null;
@@ -66,6 +67,12 @@ export class ModelEntry {
     this.versions.clear();
     for (const version of all) this.versions.set(String(version.version), version);
     return added;
+  }
+
+  /** The index need not list all versions that ever were: of those that were unloaded, the latest. */
+  forgetUnloaded(): void {
+    const unloaded = [...this.versions.values()].filter(({ state, reason }) => state === 'UNAVAILABLE' && reason === UNLOADED);
+    for (const { version } of unloaded.slice(0, -MAX_UNLOADED_VERSIONS)) this.versions.delete(String(version));
   }
 
   /** Accepted by what serves and not answered. */
@@ -107,7 +114,7 @@ export class ModelEntry {
     const done = this.#operations.then(() => {
       this.#waiting--;
       last.isStarted = true;
-      if (generation !== this.#generation) throw overtaken(this.name);
+      if (generation !== this.#generation) throw this.#overtakenBy;
       const running = new AbortController();
       this.#running = running;
       return operation(running.signal).finally(() => {
@@ -121,10 +128,11 @@ export class ModelEntry {
   }
 
   /** Calls off the operations that run or wait: what comes now need not wait for a load that hangs. */
-  overtake(): void {
+  overtake(reason: InferenceError = overtaken(this.name)): void {
     this.#generation++;
     this.#last = null;
-    this.#running?.abort(overtaken(this.name));
+    this.#overtakenBy = reason;
+    this.#running?.abort(reason);
   }
 
   /** Nothing runs or waits. */
@@ -139,6 +147,7 @@ export class ModelEntry {
 }
 
 const MAX_WAITING_OPERATIONS = 1_000;
+const MAX_UNLOADED_VERSIONS = 32;
 
 function overtaken(name: string): InferenceError {
   return new InferenceError('UNAVAILABLE', `model '${name}': the load was overtaken by an unload or a rollback, and changed nothing`);

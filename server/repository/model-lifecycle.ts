@@ -16,6 +16,8 @@ export class ModelVersion {
   reason = '';
   /** It failed while the server served: the server is as ready as it was. */
   isRefusedUpdate = false;
+  /** As it was before the load that is under way: one beside what serves changes nothing of the server's readiness. */
+  #wasWell = true;
   /** Set while READY. */
   model: Model | null = null;
 
@@ -26,6 +28,7 @@ export class ModelVersion {
 
   /** Again, after it was unavailable. */
   loading(): void {
+    this.#wasWell = this.isWell;
     this.state = 'LOADING';
     this.reason = '';
   }
@@ -43,6 +46,11 @@ export class ModelVersion {
     this.reason = '';
   }
 
+  /** The load that `loading` began has come to nothing: the server is as ready as it was. */
+  refused(reason: string): void {
+    this.unavailable(reason, this.#wasWell);
+  }
+
   unavailable(reason: string, isRefusedUpdate = false): void {
     this.model = null;
     this.state = 'UNAVAILABLE';
@@ -50,8 +58,14 @@ export class ModelVersion {
     this.isRefusedUpdate = isRefusedUpdate;
   }
 
+  /** It failed to serve: not merely out of service. */
+  get isFailed(): boolean {
+    return this.state === 'UNAVAILABLE' && this.reason !== UNLOADED;
+  }
+
   /** As it should be: in service, on its way, or out of it on purpose. */
   get isWell(): boolean {
+    if (this.state === 'LOADING') return this.#wasWell;
     return (
       this.state === 'READY' ||
       this.state === 'UNLOADING' ||

@@ -37,7 +37,7 @@ const DEFAULT_RULES: FileRules = { allowOutsideLinks: false, maxModelBytes: 64 *
 const DEFAULT_PREPARATION_MS = 300_000;
 
 /** How far a load has come: what it failed in, when it fails. */
-export type LoadStage = 'files' | 'load' | 'warm_up' | 'golden_check';
+export type LoadStage = 'configuration' | 'files' | 'load' | 'warm_up' | 'golden_check';
 
 /** The one family whose buckets a model may choose (reference section 8.4). */
 const FIRST_RESPONSE_FAMILY = 'nv_inference_first_response_histogram_ms';
@@ -68,7 +68,7 @@ export class ModelLoader {
     const startedNs = clock.nowNs();
     onStage('files');
     await requireFile(file, config);
-    const files = await checkModelFiles(description.source, file, config, this.#options.fileRules ?? DEFAULT_RULES);
+    const files = await unlessAborted(checkModelFiles(description.source, file, config, this.#options.fileRules ?? DEFAULT_RULES), signal);
     onStage('load');
     // The scheduler is made of the completed configuration, which the load brings: until then nobody waits for an instance.
     let model: Model | null = null;
@@ -111,16 +111,21 @@ export class ModelLoader {
       const { requestReader, fileRules = DEFAULT_RULES, preparationTimeoutMs: timeoutMs = DEFAULT_PREPARATION_MS } = this.#options;
       if (requestReader !== undefined) {
         const { allowOutsideLinks } = fileRules;
-        await prepareModel(model, description.source, { ...requestReader, clock, onStage, timeoutMs, allowOutsideLinks });
+        await unlessAborted(
+          prepareModel(model, description.source, { ...requestReader, clock, onStage, timeoutMs, allowOutsideLinks }),
+          signal,
+        );
       }
       if (signal?.aborted === true) throw signal.reason;
       onStage('files');
       // What was checked is what was loaded, and what it was tried with.
-      await files.assertUnchanged();
+      await unlessAborted(files.assertUnchanged(), signal);
       reporter.loadDurationSecs = (clock.nowNs() - startedNs) / 1e9;
       return model;
     } catch (error) {
-      await instances.stop();
+      // What runs there may never end.
+      if (signal?.aborted === true) pool.discard(instances).catch(this.#options.onFault);
+      else await instances.stop();
       if (!(error instanceof InferenceError)) this.#options.onFault(error);
       throw InferenceError.from(error);
     }
@@ -177,4 +182,15 @@ async function requireFile({ modelPath, version }: ModelVersionFile, config: Mod
   throw invalidArgument(
     `no file '${config.defaultModelFilename}' in version directory ${version}; put the model there, or name its file in default_model_filename`,
   );
+}
+
+/** Rejects as soon as the signal is aborted; what was under way then ends unheard. */
+function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal | null): Promise<Result> {
+  if (signal === null) return work;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }

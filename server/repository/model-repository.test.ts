@@ -4,6 +4,7 @@ import { makeRepository } from '../e2e/serve.ts';
 import type { Model } from './model.ts';
 import { ModelLoader, type ModelLoaderOptions } from './model-loader.ts';
 import { ModelRepository } from './model-repository.ts';
+import type { ControlMode } from './model-repository-options.ts';
 
 /** Loads when the test says so. */
 class ManualLoader extends ModelLoader {
@@ -29,14 +30,17 @@ afterEach(() => {
   for (const cleanup of cleanups.splice(0)) cleanup();
 });
 
-function open(files: Record<string, string>): { repository: ModelRepository; loader: ManualLoader; loaded: Promise<void> } {
+function open(
+  files: Record<string, string>,
+  controlMode: ControlMode = 'none',
+): { repository: ModelRepository; loader: ManualLoader; loaded: Promise<void> } {
   const directory = makeRepository(files);
   cleanups.push(directory.remove);
   const loader = new ManualLoader();
   const repository = new ModelRepository({
     directories: [directory.path],
     modelFile: null,
-    controlMode: 'none',
+    controlMode,
     loadModels: [],
     loader,
     warn: () => {},
@@ -78,5 +82,22 @@ describe('ModelRepository', () => {
       expect(refusal(() => repository.route('m', version))).toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
     expect(refusal(() => repository.route('n', ''))).toMatchObject({ code: 'NOT_FOUND', message: expect.stringContaining("'n'") });
+  });
+
+  it('does not ask to try a load again that was overtaken', async () => {
+    const { repository, loader, loaded } = open({ 'm/1/model.onnx': 'x' }, 'poll');
+    const follows = async (act: () => void): Promise<boolean> => {
+      const tried = loader.started.length;
+      const followed = repository.follow('m', ['somewhere'], null);
+      await expect.poll(() => loader.started.length).toBe(tried + 1);
+      act();
+      loader.failNext(new InferenceError('UNAVAILABLE', 'not now'));
+      return followed;
+    };
+    await expect.poll(() => loader.started).toEqual(['m']);
+    loader.failNext(new InferenceError('INVALID_ARGUMENT', 'no model in there'));
+    await loaded;
+    expect(await follows(() => {})).toBe(false);
+    expect(await follows(() => repository.stopLoads())).toBe(true);
   });
 });

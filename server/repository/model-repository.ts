@@ -1,58 +1,19 @@
-import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import { noModelControl } from './control-refusals.ts';
 import { DiskModels } from './disk-models.ts';
 import type { LoadParameters } from './load-parameters.ts';
 import type { Model } from './model.ts';
-import { checkModelName, type ModelVersionFile, NotWholeYet } from './model-directory.ts';
+import { checkModelName, NotWholeYet } from './model-directory.ts';
 import { type LoadedState, ModelEntry, noneReady, noSuchVersion } from './model-entry.ts';
 import { failureReason, type ModelVersion } from './model-lifecycle.ts';
-import type { ModelLoader } from './model-loader.ts';
+import type { LoadProgress, ModelRepositoryOptions } from './model-repository-options.ts';
 import { type LifecycleEvents, ModelSwap, type PreparedSwap } from './model-swap.ts';
 import type { ModelTree } from './model-tree.ts';
 import { causeOf, ModelUpdates } from './model-updates.ts';
 import { OnDemandLoads, type OnDemandModels, type OnDemandOptions } from './on-demand/on-demand-loads.ts';
 import { indexLines, type ModelIndexEntry } from './repository-index.ts';
 import { thenWaiting, type Waiting } from './waiting.ts';
-
-/** Hears how the first load goes; the start-up report. */
-export interface LoadProgress {
-  started(total: number): void;
-  loading(modelName: string, version: number): void;
-  /** `error` is null when it worked. */
-  loaded(modelName: string, version: number, error: InferenceError | null): void;
-}
-
-export type ControlMode = 'none' | 'poll' | 'explicit';
-
-export interface ModelRepositoryOptions {
-  /** Repository directories; or, with `modelFile`, none. */
-  readonly directories: readonly string[];
-  /** A single model file, served without a repository; null: none. */
-  readonly modelFile: string | null;
-  /** `none`: what is there at start is served until the end. `poll`: the directories say what is served. `explicit`: `loadModels` at start, and then what `load` and `unload` say. */
-  readonly controlMode: ControlMode;
-  /** With `explicit`; '*' alone: all. */
-  readonly loadModels: readonly string[];
-  readonly loader: ModelLoader;
-  readonly warn: (modelName: string, message: string) => void;
-  /** Hears of a model that can't be served, or not any more: beside what `LoadProgress.loaded` tells. */
-  readonly unusable: (modelName: string, reason: string) => void;
-  readonly onFault: (error: unknown) => void;
-  readonly events?: LifecycleEvents;
-  readonly configName?: string;
-  readonly retryCount?: number;
-  /** See `ModelSwapOptions`. */
-  readonly keepPreviousMs?: number;
-  readonly allowOutsideLinks?: boolean;
-  /** Of all files that a load request brings. */
-  readonly maxOverrideBytes?: number;
-  /** Models are loaded when they are asked for; null: at start, or when they are told to. */
-  readonly onDemand?: Omit<OnDemandOptions, 'models'> | null;
-  /** Why a version on disk is not whole yet; with `poll`. */
-  readonly whyIncomplete?: (file: ModelVersionFile, config: ModelConfig) => Promise<string | null>;
-}
 
 const NO_EVENTS: LifecycleEvents = { loading() {}, loaded() {}, refused() {}, switched() {}, unloaded() {}, updateRefused() {} };
 const REFRESH_MS = 1000;
@@ -71,6 +32,7 @@ export class ModelRepository {
   /** New models that are being written, and what they lack. */
   readonly #notWhole: Map<string, string> = new Map();
   #listedMs = Number.NEGATIVE_INFINITY;
+  #isFirstLoaded = false;
   #isStopping = false;
 
   constructor(options: ModelRepositoryOptions) {
@@ -98,6 +60,7 @@ export class ModelRepository {
       swap: this.#swap,
       events,
       warn: options.warn,
+      unusable: options.unusable,
       onRead: (name, home) => {
         this.#notWhole.delete(name);
         this.#onDisk.set(name, [home]);
@@ -131,13 +94,14 @@ export class ModelRepository {
       }),
     );
     for (const [entry, swap] of prepared) this.#swap.commit(entry, swap);
+    this.#isFirstLoaded = true;
     this.#onDemand?.modelsChanged();
   }
 
   /**
    * Loads a model, or loads it again when its files or what the request brings differ from what serves: every version that its policy serves beside what serves now, then all of them take
-   * over in one step, and what they replace finishes what it accepted. If anything fails nothing changes. Rejects with INVALID_ARGUMENT (not a name; a version does not load) or INTERNAL (no
-   * such directory, or a configuration that cannot be used), as the reference's section 6.6 has it; with UNAVAILABLE where the control mode is not `explicit`.
+   * over in one step, and what they replace finishes what it accepted. If anything fails nothing changes. Rejects with INVALID_ARGUMENT (not a name; a configuration that cannot be used; a
+   * version that does not load) or NOT_FOUND (no such directory); with UNAVAILABLE where the control mode is not `explicit`, or where another time may do.
    */
   async load(name: string, parameters: LoadParameters | null): Promise<void> {
     this.#requireControl();
@@ -152,9 +116,12 @@ export class ModelRepository {
    */
   async unload(name: string, _options?: { readonly unloadDependents: boolean }): Promise<void> {
     this.#requireControl();
-    const entry = this.#models.get(name);
+    // One that is loaded on demand, and was not asked for yet, shall not be.
+    const entry = this.#onDemand !== null && this.#onDisk.has(name) ? this.#entry(name) : this.#models.get(name);
     if (entry === undefined) return;
     entry.isOnDemand = false;
+    entry.isSinceStart = false;
+    entry.reason = '';
     entry.overtake();
     this.#unload(entry);
   }
@@ -198,17 +165,16 @@ export class ModelRepository {
         await this.#updates.fromDisk(entry, false, signal);
       } catch (error) {
         const failure = InferenceError.from(error);
+        // What overtook it is to stay as it is.
+        if (signal.aborted) return;
         mayPass = failure.code === 'UNAVAILABLE' && !(error instanceof NotWholeYet);
-        if (error instanceof NotWholeYet) this.#notWhole.set(name, failure.message);
-        if (entry.loaded === null && entry.versions.size === 0) {
-          entry.reason = failureReason(causeOf(error));
-          if (!(error instanceof NotWholeYet)) this.#options.unusable(name, entry.reason);
-        }
+        if (error instanceof NotWholeYet) this.#notWhole.set(name, `waiting: ${failure.message}`);
       }
     });
     const entry = this.#models.get(name);
     // One that never was there is no model before it is whole: a directory that is being copied in must not make the server unready.
-    if (entry !== undefined && this.#notWhole.has(name) && entry.loaded === null && entry.versions.size === 0) this.#models.delete(name);
+    const isNothing = entry !== undefined && entry.loaded === null && entry.versions.size === 0 && entry.isIdle;
+    if (isNothing && this.#notWhole.has(name)) this.#models.delete(name);
     return !mayPass;
   }
 
@@ -217,19 +183,22 @@ export class ModelRepository {
   }
 
   #enqueue(name: string, kind: string, operation: (entry: ModelEntry, signal: AbortSignal) => Promise<void>): Promise<void> {
-    if (this.#isStopping) return Promise.reject(new InferenceError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: 1 }));
-    const isNew = !this.#models.has(name);
+    if (this.#isStopping) return Promise.reject(stopping());
     const entry = this.#entry(name);
-    return entry.enqueue(kind, async (signal) => {
-      try {
-        await operation(entry, signal);
-      } catch (error) {
-        // A name that led to nothing leaves nothing behind: names are the caller's to choose.
-        const isKnown = this.#onDisk.has(name) && (entry.versions.size > 0 || entry.reason !== '');
-        if (isNew && entry.loaded === null && !isKnown) this.#models.delete(name);
+    return entry
+      .enqueue(kind, (signal) => operation(entry, signal))
+      .catch((error: unknown) => {
+        this.#dropUnknown(entry);
         throw error;
-      }
-    });
+      });
+  }
+
+  /** A name that led to nothing leaves nothing behind, when no operation on it waits: names are the caller's to choose. */
+  #dropUnknown(entry: ModelEntry): void {
+    if (entry.loaded !== null || !entry.isIdle || entry.isSinceStart || this.#models.get(entry.name) !== entry) return;
+    for (const { state } of entry.versions.values()) if (state === 'UNLOADING') return;
+    const isKnown = this.#onDisk.has(entry.name) && (entry.versions.size > 0 || entry.reason !== '');
+    if (!isKnown) this.#models.delete(entry.name);
   }
 
   /** Its directory is gone: it is unloaded, and unknown when that is done. */
@@ -263,7 +232,12 @@ export class ModelRepository {
           if (entry.inflightCount === 0) await this.#swap.unload(entry);
         }),
       loaded: () => [...this.#models.values()].filter((entry) => entry.loaded !== null).map((entry) => entry.use),
-      estimateBytes: async (name) => this.#options.loader.estimateBytes((await this.#disk.read(name, false)).description),
+      // What cannot be read is the load's to say.
+      estimateBytes: (name) =>
+        this.#disk.read(name, false).then(
+          ({ description }) => this.#options.loader.estimateBytes(description),
+          () => 0,
+        ),
     };
     return new OnDemandLoads({ ...limits, models });
   }
@@ -306,6 +280,11 @@ export class ModelRepository {
     if (!this.#isOnDemand(modelName, entry)) void this.route(modelName, version);
   }
 
+  /** Whether a repository has it, as far as is known. */
+  isOnDisk(modelName: string): boolean {
+    return this.#onDisk.has(modelName);
+  }
+
   /** '' for '', a label's version for a label, any other text as it is. */
   resolveVersion(modelName: string, version: string): string {
     return this.#models.get(modelName)?.labels.get(version) ?? version;
@@ -327,8 +306,11 @@ export class ModelRepository {
     return [...this.#models.values()].flatMap((entry) => [...entry.versions.values()]);
   }
 
-  /** Every known model has a version and all of them serve, or were unloaded on purpose, or failed as an update of what serves. */
+  /**
+   * The first load is done, and every model of it has a version and all of them serve, or were unloaded on purpose. Loads that come later, and their failures, leave this as it was.
+   */
   get isReady(): boolean {
+    if (!this.#isFirstLoaded) return false;
     for (const entry of this.#models.values()) {
       if (entry.versions.size === 0 && entry.isSinceStart) return false;
       for (const version of entry.versions.values()) if (!version.isWell) return false;
@@ -343,6 +325,7 @@ export class ModelRepository {
     return this.#disk.list().then(
       (listed) => {
         this.#onDisk = listed;
+        for (const entry of this.#models.values()) this.#dropUnknown(entry);
       },
       // What was there before is said once more, rather than nothing.
       (error: unknown) => this.#options.warn('', `the repository could not be listed: ${(error as Error).message}`),
@@ -365,10 +348,11 @@ export class ModelRepository {
     return new Map([...this.#models.values()].map((entry) => [entry.name, entry.seenTree]));
   }
 
-  /** Nothing is loaded from here on, and requests that wait for a load hear so. */
+  /** Nothing is loaded from here on: loads that are under way are called off, and requests that wait for one hear so. */
   stopLoads(): void {
     this.#isStopping = true;
     this.#onDemand?.stop();
+    for (const entry of this.#models.values()) entry.overtake(stopping());
   }
 
   /** Finishes accepted requests and unloads everything. */
@@ -392,7 +376,7 @@ export class ModelRepository {
       } catch (error) {
         const failure = causeOf(error);
         if (error instanceof NotWholeYet) {
-          this.#notWhole.set(name, failure.message);
+          this.#notWhole.set(name, `waiting: ${failure.message}`);
           this.#options.warn(name, failure.message);
           continue;
         }
@@ -425,6 +409,12 @@ export class ModelRepository {
   }
 
   #unknownModel(name: string): InferenceError {
-    return new InferenceError('NOT_FOUND', `Request for unknown model: '${name}' is not found${didYouMean(name, this.#models.keys())}`);
+    const why = this.#notWhole.get(name) ?? (this.#onDisk.has(name) ? 'it is in the repository and not loaded' : undefined);
+    const hint = why === undefined ? didYouMean(name, this.#models.keys()) : `: ${why}`;
+    return new InferenceError('NOT_FOUND', `Request for unknown model: '${name}' is not found${hint}`);
   }
+}
+
+function stopping(): InferenceError {
+  return new InferenceError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: 1 });
 }

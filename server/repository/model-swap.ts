@@ -69,7 +69,8 @@ export class ModelSwap {
     const hasServed = entry.current !== null;
     const { fresh, failures } = await this.#loadVersions(entry, loaded, null, signal);
     if (failures.size === 0 && !signal.aborted) {
-      await this.#resize(entry, loaded, failures);
+      await this.#resize(entry, loaded, failures, signal);
+      for (const { version, lost } of fresh) if (lost !== null) failures.set(version, lost);
       if (failures.size === 0 && !signal.aborted) return { loaded, fresh };
     }
     this.discard({ loaded, fresh });
@@ -77,7 +78,8 @@ export class ModelSwap {
       const version = entry.version(number);
       if (version.state !== 'LOADING') continue;
       const failure = failures.get(version);
-      version.unavailable(failure === undefined || signal.aborted ? UNLOADED : failureReason(failure), true);
+      if (failure === undefined || signal.aborted) version.unavailable(UNLOADED, true);
+      else version.refused(failureReason(failure));
     }
     if (signal.aborted) throw signal.reason;
     const texts = [...failures].map(([version, error]) => `version ${version.version} is at UNAVAILABLE state: ${failureReason(error)};`);
@@ -126,20 +128,32 @@ export class ModelSwap {
     return { fresh, failures };
   }
 
-  /** Gives those that stay the instances that the configuration says now. */
-  async #resize(entry: ModelEntry, loaded: LoadedState, failures: Map<ModelVersion, InferenceError>): Promise<void> {
+  /** Gives those that stay the instances that the configuration says now: all of them, or none. */
+  async #resize(entry: ModelEntry, loaded: LoadedState, failures: Map<ModelVersion, InferenceError>, signal: AbortSignal): Promise<void> {
     const { config } = loaded.description;
+    const resized: Model[] = [];
     for (const { version: number } of loaded.description.versions) {
+      if (signal.aborted || failures.size > 0) break;
       const version = entry.version(number);
       const { model } = version;
       if (model === null || needsNewLoad(entry.loaded!, loaded, number) || instanceCountOf(model.config) === instanceCountOf(config))
         continue;
       try {
+        resized.push(model);
         await this.#options.loader.resize(model, config);
       } catch (error) {
         failures.set(version, InferenceError.from(error));
       }
     }
+    if (signal.aborted || failures.size > 0) for (const model of resized) this.#restoreInstances(model);
+  }
+
+  /** As many instances as the model's configuration says, in the background; those that there are serve meanwhile. */
+  #restoreInstances(model: Model): void {
+    this.#options.loader.resize(model, model.config).catch((error: unknown) => {
+      // One that is being unloaded needs none.
+      if (!(error instanceof InferenceError)) this.#options.onFault(error);
+    });
   }
 
   /** It is not wanted any more. */
@@ -164,18 +178,22 @@ export class ModelSwap {
     const { config } = loaded.description;
     for (const [number, version] of entry.versions) {
       if (version.model === null) {
-        // Refused in a state of the disk that is over: there is no such version any more.
-        if (version.isRefusedUpdate && !served.has(version.version)) entry.versions.delete(number);
+        // It came to nothing in a state of the disk that is over: there is no such version any more.
+        if ((version.isFailed || version.isRefusedUpdate) && !served.has(version.version)) entry.versions.delete(number);
       } else if (served.has(version.version)) {
         version.model.adopt(config);
       } else {
         version.unloading();
       }
     }
+    entry.forgetUnloaded();
     entry.loaded = loaded;
     entry.labels = new Map(Object.entries(config.versionLabels).map(([label, version]) => [label, String(version)]));
     entry.settle();
-    this.#options.events.switched(entry.name, [...before.keys()], [...modelsOf(entry).keys()]);
+    const now = modelsOf(entry);
+    if (now.size !== before.size || [...now].some(([version, model]) => before.get(version) !== model)) {
+      this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
+    }
     this.#putAside(entry, old, before);
   }
 
@@ -192,6 +210,9 @@ export class ModelSwap {
     clearTimeout(previous.timer);
     entry.previous = null;
     const before = modelsOf(entry);
+    const { config } = previous.loaded.description;
+    // A later load may have forgotten their numbers.
+    for (const number of previous.models.keys()) entry.version(number);
     for (const version of entry.versions.values()) {
       const model = previous.models.get(version.version) ?? null;
       if (model !== null && model !== version.model) {
@@ -199,13 +220,17 @@ export class ModelSwap {
         model.enterService();
       } else if (model === null && version.model !== null) {
         version.unloading();
+      } else if (version.isFailed) {
+        // It is not wanted any more, and nothing is missing without it.
+        version.isRefusedUpdate = true;
       }
-      version.model?.adopt(previous.loaded.description.config);
+      if (model === null) continue;
+      const isResized = instanceCountOf(model.config) !== instanceCountOf(config);
+      model.adopt(config);
+      if (isResized) this.#restoreInstances(model);
     }
     entry.loaded = previous.loaded;
-    entry.labels = new Map(
-      Object.entries(previous.loaded.description.config.versionLabels).map(([label, version]) => [label, String(version)]),
-    );
+    entry.labels = new Map(Object.entries(config.versionLabels).map(([label, version]) => [label, String(version)]));
     entry.settle();
     const now = modelsOf(entry);
     this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
@@ -222,6 +247,7 @@ export class ModelSwap {
     const stopped: Promise<void>[] = [];
     for (const version of entry.versions.values()) {
       const { model } = version;
+      if (version.isFailed) version.unavailable(UNLOADED);
       if (model === null) continue;
       version.unloading();
       stopped.push(this.#stop(model, version));
@@ -238,6 +264,8 @@ export class ModelSwap {
       this.refuse(version, error);
       entry.settle();
       this.retire(model);
+      // No rollback may bring it back.
+      if (entry.previous?.models.delete(version.version) === true && entry.previous.models.size === 0) void this.dropPrevious(entry);
     } else if (entry.previous !== null && [...entry.previous.models.values()].includes(model)) {
       void this.dropPrevious(entry);
     }
@@ -261,12 +289,12 @@ export class ModelSwap {
     clearTimeout(previous.timer);
     const now = modelsOf(entry);
     const gone = [...previous.models].filter(([number, model]) => now.get(number) !== model);
-    await Promise.all(gone.map(([number, model]) => this.#stop(model, entry.versions.get(String(number))!)));
+    await Promise.all(gone.map(([number, model]) => this.#stop(model, entry.versions.get(String(number)))));
     if (previous.loaded !== entry.loaded) await this.#release(previous.loaded);
   }
 
   /** What served before: kept warm for a while, instead of what was kept until now, or unloaded at once. */
-  #putAside(entry: ModelEntry, old: LoadedState | null, before: ReadonlyMap<number, Model>): void {
+  #putAside(entry: ModelEntry, old: LoadedState | null, before: Map<number, Model>): void {
     const { keepPreviousMs } = this.#options;
     const now = modelsOf(entry);
     const replaced = [...before].filter(([version, model]) => now.get(version) !== model);
@@ -277,14 +305,14 @@ export class ModelSwap {
     }
     void this.dropPrevious(entry);
     if (keepPreviousMs === 0) {
-      for (const [number, model] of replaced) void this.#stop(model, entry.versions.get(String(number))!);
+      for (const [number, model] of replaced) void this.#stop(model, entry.versions.get(String(number)));
       void this.#release(old);
       return;
     }
     for (const [number, model] of replaced) {
       model.leaveService();
-      const version = entry.versions.get(String(number))!;
-      if (version.state === 'UNLOADING') version.unavailable(UNLOADED);
+      const version = entry.versions.get(String(number));
+      if (version?.state === 'UNLOADING') version.unavailable(UNLOADED);
     }
     const timer = setTimeout(() => {
       if (entry.previous === previous) void this.dropPrevious(entry);
@@ -293,14 +321,15 @@ export class ModelSwap {
     entry.previous = previous;
   }
 
-  async #stop(model: Model, version: ModelVersion): Promise<void> {
+  /** `version`: undefined where it is not listed any more. */
+  async #stop(model: Model, version: ModelVersion | undefined): Promise<void> {
     try {
       await model.stop();
     } catch (error) {
       this.#options.onFault(error);
     }
-    if (version.state === 'UNLOADING' && version.model === null) version.unavailable(UNLOADED);
-    this.#options.events.unloaded(model.name, version.version);
+    if (version?.state === 'UNLOADING' && version.model === null) version.unavailable(UNLOADED);
+    this.#options.events.unloaded(model.name, Number(model.version));
   }
 
   async #release({ release }: LoadedState): Promise<void> {

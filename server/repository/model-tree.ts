@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { InferenceError } from '../../proto/inference-error.ts';
 import { parseVersionName } from './version-policy.ts';
 
 /**
@@ -20,10 +21,20 @@ export interface ModelTree {
 
 /** Files and directories below a model's directory; with more, it cannot be told whether it changed. */
 export const MAX_TREE_ENTRIES = 10_000;
+/** No fault of the storage's, and none that passes by itself. */
+export class TooManyFiles extends InferenceError {
+  constructor() {
+    super(
+      'INVALID_ARGUMENT',
+      `the model's directory has more than ${MAX_TREE_ENTRIES} files and directories, too many to tell whether it changed; keep what the model does not need elsewhere`,
+    );
+  }
+}
+
 /** Deeper than any layout there is; links may lead in a circle. */
 const MAX_DEPTH = 8;
 
-/** Looks at every file and directory, following links, temporary ones left out. Rejects with the file system's error when `path` itself cannot be read or the storage fails, RangeError when it has too many entries. */
+/** Looks at every file and directory, following links, temporary ones left out. Rejects with the file system's error when `path` itself cannot be read or the storage fails, with {@link TooManyFiles}. */
 export async function readModelTree(path: string): Promise<ModelTree> {
   const root = await stat(path, { bigint: true });
   if (!root.isDirectory()) {
@@ -37,7 +48,7 @@ export async function readModelTree(path: string): Promise<ModelTree> {
   for (const name of await namesIn(path, budget)) {
     const version = parseVersionName(name);
     const lines: string[] = [];
-    await look(join(path, name), name, 1, lines, budget);
+    await look(join(path, name), name, [idOf(root)], lines, budget);
     if (version !== null) versions.set(version, lines.join('\n'));
     else if (name === 'configs' || name.startsWith('config.')) config.push(...lines);
     else common.push(...lines);
@@ -46,7 +57,8 @@ export async function readModelTree(path: string): Promise<ModelTree> {
   return { ...texts, versions, whole: [texts.config, texts.common, ...versions.values()].join('\n') };
 }
 
-async function look(path: string, name: string, depth: number, lines: string[], budget: { left: number }): Promise<void> {
+/** `above`: the directories on the way, by id. */
+async function look(path: string, name: string, above: readonly string[], lines: string[], budget: { left: number }): Promise<void> {
   const found = await stat(path, { bigint: true }).catch(orAbsent(null));
   if (found === null) {
     // A link that leads nowhere, or a file that went: that it is not there is what there is to see.
@@ -54,14 +66,21 @@ async function look(path: string, name: string, depth: number, lines: string[], 
     return;
   }
   lines.push(mark(name, found));
-  if (!found.isDirectory() || depth >= MAX_DEPTH) return;
-  for (const below of await namesIn(path, budget)) await look(join(path, below), `${name}/${below}`, depth + 1, lines, budget);
+  if (!found.isDirectory() || above.length >= MAX_DEPTH) return;
+  const id = idOf(found);
+  // A link that leads back up: what is there is looked at already, and several of them would multiply it.
+  if (above.includes(id)) return;
+  for (const below of await namesIn(path, budget)) await look(join(path, below), `${name}/${below}`, [...above, id], lines, budget);
+}
+
+function idOf({ dev, ino }: BigIntStats): string {
+  return `${dev}:${ino}`;
 }
 
 async function namesIn(path: string, budget: { left: number }): Promise<string[]> {
   const names = (await readdir(path).catch(orAbsent([]))).filter((name) => !isTemporaryName(name));
   budget.left -= names.length;
-  if (budget.left < 0) throw new RangeError(`more than ${MAX_TREE_ENTRIES} files and directories`);
+  if (budget.left < 0) throw new TooManyFiles();
   return names.sort();
 }
 

@@ -12,6 +12,8 @@ export interface ModelUpdatesOptions {
   readonly swap: ModelSwap;
   readonly events: LifecycleEvents;
   readonly warn: (modelName: string, message: string) => void;
+  /** Hears of a model that can't be served. */
+  readonly unusable: (modelName: string, reason: string) => void;
   /** Its directory was read, whole, in that repository. */
   readonly onRead: (modelName: string, home: string) => void;
   /** What was read serves. */
@@ -31,7 +33,7 @@ export class ModelUpdates {
     const { disk, onRead } = this.#options;
     if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await disk.look(entry.name))) return;
     await this.#orKeep(entry, signal, async () => {
-      const state = await disk.read(entry.name);
+      const state = await this.#read(entry, () => disk.read(entry.name));
       onRead(entry.name, state.description.source.root);
       entry.seenTree = state.tree.whole;
       await this.#take(entry, state, signal);
@@ -40,7 +42,7 @@ export class ModelUpdates {
 
   async fromRequest(entry: ModelEntry, parameters: LoadParameters, signal: AbortSignal): Promise<void> {
     await this.#orKeep(entry, signal, async () => {
-      const state = await this.#options.disk.readOverride(entry.name, parameters);
+      const state = await this.#read(entry, () => this.#options.disk.readOverride(entry.name, parameters));
       try {
         await this.#take(entry, state, signal);
       } catch (error) {
@@ -48,6 +50,21 @@ export class ModelUpdates {
         throw error;
       }
     });
+  }
+
+  async #read(entry: ModelEntry, read: () => Promise<LoadedState>): Promise<LoadedState> {
+    try {
+      return await read();
+    } catch (error) {
+      if (error instanceof NotWholeYet) throw error;
+      const failure = causeOf(error);
+      this.#options.events.refused(entry.name, 0, 'configuration', failure);
+      if (entry.current === null && entry.versions.size === 0) {
+        entry.reason = failureReason(failure);
+        this.#options.unusable(entry.name, entry.reason);
+      }
+      throw error;
+    }
   }
 
   /** What serves goes on where an update is refused, and the index says why. */

@@ -18,7 +18,7 @@ const encode = (type: string, request: object): Uint8Array => {
   return message.encode(message.fromObject(request)).finish();
 };
 const load = (parameters: object): ReturnType<typeof decodeLoadRequest> =>
-  decodeLoadRequest(encode('RepositoryModelLoadRequest', { repositoryName: 'r', modelName: 'm', parameters }));
+  decodeLoadRequest(encode('RepositoryModelLoadRequest', { repositoryName: '', modelName: 'm', parameters }));
 const unload = (parameters: object): ReturnType<typeof decodeUnloadRequest> =>
   decodeUnloadRequest(encode('RepositoryModelUnloadRequest', { modelName: 'm', parameters }));
 const config = { stringParam: '{"name":"é"}' };
@@ -49,6 +49,16 @@ test('a configuration, and files as they are', async () => {
 });
 
 describe('refuses', () => {
+  test("a repository's name, as Triton does", () => {
+    const request = { repositoryName: 'r', modelName: 'm' };
+    for (const decode of [
+      () => decodeLoadRequest(encode('RepositoryModelLoadRequest', request)),
+      () => decodeUnloadRequest(encode('RepositoryModelUnloadRequest', request)),
+    ]) {
+      expect(decode).toThrow(expect.objectContaining({ code: 'UNIMPLEMENTED', message: expect.stringContaining('repository_name "r"') }));
+    }
+  });
+
   test.each<[object, RegExp]>([
     [{ config: { bytesParam: Buffer.from('{}') } }, /^parameters\.config: invalid value type: expected string_param, got bytes_param/],
     [{ config: { boolParam: true } }, /got bool_param/],
@@ -87,7 +97,7 @@ describe('refuses', () => {
             decode(message.subarray(0, end));
           } catch (error) {
             expect(error).toBeInstanceOf(InferenceError);
-            expect((error as InferenceError).code).toBe('INVALID_ARGUMENT');
+            expect(['INVALID_ARGUMENT', 'UNIMPLEMENTED']).toContain((error as InferenceError).code);
           }
         }
       }),

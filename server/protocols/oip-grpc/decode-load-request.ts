@@ -9,12 +9,14 @@ import {
   configTooLarge,
   FILE_PREFIX,
   LoadRequest,
+  noRepositoryName,
   UNLOAD_DEPENDENTS,
   unknownLoadParameter,
   unknownUnloadParameter,
 } from '../load-request.ts';
 import { MAX_NAME_BYTES } from '../oip-json/field-reader.ts';
 
+const REPOSITORY_NAME = 1;
 const MODEL_NAME = 2;
 const PARAMETERS = 3;
 const FIELDS = ['', 'repository_name', 'model_name', 'parameters'];
@@ -30,7 +32,7 @@ const STRING = 3;
 const BYTES = 4;
 const MAX_KEY_BYTES = FILE_PREFIX.length + MAX_OVERRIDE_PATH_BYTES;
 
-/** RepositoryModelLoadRequest (reference sections 3.3 and 6.6). Files are views of `message`. INVALID_ARGUMENT for everything that it does not take. */
+/** RepositoryModelLoadRequest (reference sections 3.3 and 6.6). Files are views of `message`. INVALID_ARGUMENT for everything that it does not take, UNIMPLEMENTED for a repository's name. */
 export function decodeLoadRequest(message: Uint8Array): { modelName: string; parameters: LoadParameters | null } {
   const request = new LoadRequest();
   const modelName = readRequest(new ProtobufReader(message, LOAD), (entry, reader) => {
@@ -68,6 +70,9 @@ function readRequest(reader: ProtobufReader, onParameter: (entry: RepositoryPara
   while (reader.next()) {
     if (reader.field === MODEL_NAME) {
       modelName = reader.takeText(MAX_NAME_BYTES);
+    } else if (reader.field === REPOSITORY_NAME) {
+      const name = reader.takeText(MAX_NAME_BYTES);
+      if (name !== '') throw noRepositoryName(name);
     } else if (reader.field === PARAMETERS) {
       const outerEnd = reader.enter(ENTRY);
       const entry = new RepositoryParameter(reader);

@@ -1,13 +1,13 @@
 import { invalidArgument } from '../../../proto/inference-error.ts';
 import type { HttpExchange, HttpRoute } from '../../transports/http-exchange.ts';
-import { UNLOAD_DEPENDENTS, unknownUnloadParameter } from '../load-request.ts';
+import { noRepositoryName, UNLOAD_DEPENDENTS, unknownUnloadParameter } from '../load-request.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { decodeLoadRequest } from './decode-load-request.ts';
 import { kindOf, type MakeControlRoute, parseSmallJson, respondEmpty, respondJson } from './respond-control.ts';
 
 /**
  * Index, load and unload (model repository extension), and the way back to the version before, which is Nereid's own. A repository's name in the
- * path is passed over.
+ * path is passed over by the index, and refused elsewhere (reference section 1.2).
  */
 export function repositoryRoutes(route: MakeControlRoute): HttpRoute[] {
   return ['/v2/repository', '/v2/repository/{repository}'].flatMap((prefix) => [
@@ -45,8 +45,9 @@ async function rollbackModel(exchange: HttpExchange, context: ProtocolContext): 
   respondJson(exchange, { name, versions });
 }
 
-function modelName(exchange: HttpExchange): string {
-  return exchange.params.at(-1)!;
+function modelName({ params }: HttpExchange): string {
+  if (params.length > 1) throw noRepositoryName(params[0]!);
+  return params.at(-1)!;
 }
 
 /** `{"parameters":{"unload_dependents":bool}}`, of which every part may be missing. */

@@ -2,8 +2,9 @@ import type { BigIntStats } from 'node:fs';
 import { constants, type FileHandle, lstat, open, stat } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
-import { describeEntry, readFailure } from '../model-directory.ts';
+import { readFailure } from '../model-directory.ts';
 import { checksumMismatch, hashFile } from './checksum-manifest.ts';
+import { describeEntry } from './describe-entry.ts';
 import { findHardLinks, inodeOf } from './find-hard-links.ts';
 import { identityOf, isInside, type ResolvedPath, resolveLinks } from './resolve-links.ts';
 

@@ -22,6 +22,8 @@ export class HeldModels {
   readonly bytes: Record<string, number> = {};
   readonly inUse: Map<string, { inflightCount: number; lastUsedMs: number; isEvictable: boolean }> = new Map();
   readonly faults: unknown[] = [];
+  /** `<model>: <code>` of loads that failed. */
+  readonly refused: string[] = [];
   readonly onDemand: OnDemandLoads;
 
   constructor(options: Partial<OnDemandOptions> = {}) {
@@ -32,6 +34,7 @@ export class HeldModels {
       idleUnloadMs: 0,
       clock: this.clock,
       onFault: (error) => this.faults.push(error),
+      onRefused: (name, { code }) => this.refused.push(`${name}: ${code}`),
       models: {
         load: (name) => this.#begin('+', name, this.loads, () => this.add(name)),
         unload: (name) => this.#begin('-', name, this.unloads, () => this.inUse.delete(name)),

@@ -139,6 +139,23 @@ describe('a load that fails', () => {
     expect(asked.error!.retryAfterSeconds).toBe(1);
   });
 
+  test('is heard of once for each attempt, whoever asks meanwhile; want of room is not', async () => {
+    const held = new HeldModels({ memoryBudgetBytes: 10 });
+    const asked = Array.from({ length: 20 }, () => held.ask('a'));
+    await held.loaded('a', new InferenceError('INTERNAL', "failed to poll 'a': unknown field"));
+    for (let n = 0; n < 20; n++) asked.push(held.ask('a'));
+    expect(asked.every(({ answers }) => answers[0] === 'UNAVAILABLE')).toBe(true);
+    expect(held.refused).toEqual(['a: INTERNAL']);
+    held.clock.advance(1_000 * MS);
+    held.ask('a');
+    await held.loaded('a', invalidArgument('no'));
+    held.bytes['huge'] = 11;
+    const huge = held.ask('huge');
+    await settled();
+    expect(huge.answers).toEqual(['UNAVAILABLE']);
+    expect(held.refused).toEqual(['a: INTERNAL', 'a: INVALID_ARGUMENT']);
+  });
+
   test('keeps NOT_FOUND', async () => {
     const held = new HeldModels();
     const asked = held.ask('a');

@@ -43,6 +43,8 @@ export interface OnDemandOptions {
   readonly models: OnDemandModels;
   /** Hears of an unload that failed. */
   readonly onFault: (error: unknown) => void;
+  /** Hears of each load that failed, with what the load said; not of those that found no room. */
+  readonly onRefused: (name: string, error: InferenceError) => void;
 }
 
 /** Loads at one time. More would make each of them later, and the first callers wait longest. */
@@ -59,6 +61,7 @@ export class OnDemandLoads {
   readonly #backoff: LoadBackoff;
   readonly #budget: MemoryBudget;
   readonly #idle: IdleUnloads;
+  readonly #onRefused: (name: string, error: InferenceError) => void;
   /** Not begun, in the order in which they were asked for. Each has somebody who waits for it, or had. */
   readonly #queued: Set<string> = new Set();
   /** Begun. */
@@ -71,6 +74,7 @@ export class OnDemandLoads {
     const { models, clock, memoryBudgetBytes, idleUnloadMs, onFault } = options;
     this.#models = models;
     this.#clock = clock;
+    this.#onRefused = options.onRefused;
     this.#waiters = new LoadWaiters(options.maxWaiting, options.timeoutMs, clock);
     this.#backoff = new LoadBackoff(clock);
     const isHeld = (name: string): boolean => this.#loading.has(name) || this.#fresh.has(name);
@@ -144,7 +148,9 @@ export class OnDemandLoads {
         this.#backoff.forget(name);
       }
     } catch (error) {
-      failure = this.#backoff.failed(name, explain(name, error), false);
+      const known = InferenceError.from(error);
+      this.#onRefused(name, known);
+      failure = this.#backoff.failed(name, explain(name, known), false);
     }
     this.#budget.release(name);
     this.#loading.delete(name);
@@ -161,8 +167,7 @@ export class OnDemandLoads {
 }
 
 /** That a model does not load is not the mistake of whoever asks it, whatever the loader calls it. */
-function explain(name: string, error: unknown): InferenceError {
-  const known = InferenceError.from(error);
+function explain(name: string, known: InferenceError): InferenceError {
   if (known.code === 'NOT_FOUND' || known.code === 'UNAVAILABLE') return known;
   return new InferenceError('UNAVAILABLE', `model '${name}' could not be loaded on demand: ${known.message}`, { cause: known });
 }

@@ -2,8 +2,9 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { invalidArgument } from '../../../proto/inference-error.ts';
+import { describeEntry } from '../files/describe-entry.ts';
 import { isInside } from '../files/resolve-links.ts';
-import { describeEntry, readFailure } from '../model-directory.ts';
+import { readFailure } from '../model-directory.ts';
 import type { ModelSource } from '../model-source.ts';
 
 /** Reads the files that a configuration names below the model's directory. */

@@ -39,6 +39,47 @@ describe('restlessness', () => {
     expect(c.of('m')).toHaveLength(1);
   });
 
+  it('looks once into links that lead back up, however many there are', async () => {
+    const path = c.addModel('m');
+    for (let i = 0; i < 9; i++) symlinkSync('..', join(path, '1', `up-${i}`));
+    for (let i = 0; i < 9; i++) symlinkSync('.', join(path, `here-${i}`));
+    await c.start({ settleMs: 50 });
+    writeFileSync(join(path, '1', 'model.onnx'), 'other weights');
+    await c.reported('m');
+    expect(c.problems).toEqual([]);
+    expect((await readModelTree(path)).whole.split('\n').length).toBeLessThan(200);
+  });
+
+  it('takes an empty directory in the place of the repository for a disk that was unmounted, and believes it in the end', async () => {
+    c.addModel('m');
+    await c.start({ settleMs: 50, pollMs: 100, emptyGraceMs: 1500 });
+    const away = `${c.root}-away`;
+    for (const _ of ['once', 'again']) {
+      renameSync(c.root, away);
+      mkdirSync(c.root);
+      await vi.waitFor(() => expect(c.problems.at(-1)?.text).toMatch(/as when a disk is unmounted; that counts after 1\.5 s/), {
+        timeout: 5000,
+      });
+      expect(c.of('m')).toEqual([]);
+      rmSync(c.root, { recursive: true });
+      renameSync(away, c.root);
+      await c.untilQuiet();
+      expect(c.of('m')).toEqual([]);
+      c.problems.length = 0;
+    }
+    renameSync(c.root, away);
+    mkdirSync(c.root);
+    expect(await c.reported('m')).toMatchObject({ homes: [], tree: null });
+  }, 30_000);
+
+  it('believes at once that the last model was taken out', async () => {
+    const path = c.addModel('m');
+    await c.start({ settleMs: 50 });
+    rmSync(path, { recursive: true });
+    expect(await c.reported('m')).toMatchObject({ homes: [] });
+    expect(c.problems).toEqual([]);
+  });
+
   it('says once that a model has too many files, and reports it when it has fewer', async () => {
     const path = c.addModel('m');
     await c.start({ settleMs: 50 });

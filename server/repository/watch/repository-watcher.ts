@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { isFact, isTemporaryName, type ModelTree, readModelTree } from '../model-tree.ts';
+import { isFact, isTemporaryName, type ModelTree, readModelTree, TooManyFiles } from '../model-tree.ts';
 import { remoteFileSystem } from './remote-file-system.ts';
 import { RepositoryListing } from './repository-listing.ts';
+import { watchLimit } from './watch-limit.ts';
 import { modelReach, repositoryReach } from './watch-reach.ts';
 import { WatchTable } from './watch-table.ts';
 import { ABSENT, digest, MAX_RETRY_MS, MIN_RETRY_MS, type WatchedModel, watchedModel } from './watched-model.ts';
@@ -24,8 +25,10 @@ export interface RepositoryWatcherOptions {
   readonly settleMs?: number;
   /** False: nothing is watched, polling alone. */
   readonly watch?: boolean;
-  /** Directories watched at once; 8192 unless told. */
+  /** Directories watched at once; `watchLimit` unless told. */
   readonly maxWatches?: number;
+  /** See `RepositoryListingOptions`. */
+  readonly emptyGraceMs?: number;
   /** Must not throw. Called once per stable state that differs from the one reported, or known, before. */
   readonly onStable: (change: StableChange) => void;
   /** A repository or a model's directory about which nothing can be concluded now; once until it is well again. Must not throw. */
@@ -43,7 +46,6 @@ interface Sight {
 }
 
 const DEFAULT_SETTLE_MS = 300;
-const DEFAULT_MAX_WATCHES = 8192;
 const MAX_LOOKS = 16;
 /** Between an event and the look, so that a burst costs one. */
 const DEBOUNCE_MS = 40;
@@ -83,9 +85,10 @@ export class RepositoryWatcher {
     this.#clock = options.clock ?? (() => performance.now());
     const onFailure = options.onProblem;
     const onRecovery = (): void => this.#lookAllSoon(0);
-    this.#repositories = options.directories.map((path) => new RepositoryListing(path, { onFailure, onRecovery }));
+    const grace = options.emptyGraceMs === undefined ? {} : { emptyGraceMs: options.emptyGraceMs };
+    this.#repositories = options.directories.map((path) => new RepositoryListing(path, { onFailure, onRecovery, ...grace }));
     this.#table = new WatchTable({
-      limit: options.maxWatches ?? DEFAULT_MAX_WATCHES,
+      limit: options.maxWatches ?? watchLimit(),
       onEvent: (owner, directory, name) => this.#onEvent(owner, directory, name),
       note: (sentence) => options.note?.(sentence),
     });
@@ -273,7 +276,7 @@ export class RepositoryWatcher {
       if (this.#stopped) return;
       if (!isFact(error)) this.#sayProblem(model, error);
       // Its size is no fault of the storage's that passes by itself.
-      failed = !(error instanceof RangeError);
+      failed = !(error instanceof TooManyFiles);
     }
     if (sight === null) {
       model.state = 'idle';

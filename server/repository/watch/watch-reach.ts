@@ -1,7 +1,7 @@
 import type { BigIntStats, Dirent } from 'node:fs';
 import { readdir, readlink, realpath, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
-import { isFact, isTemporaryName, MAX_TREE_ENTRIES } from '../model-tree.ts';
+import { isFact, isTemporaryName, MAX_TREE_ENTRIES, TooManyFiles } from '../model-tree.ts';
 import type { WatchWish, WatchWishes } from './watch-table.ts';
 
 /** Where events tell that something in a model's directory, or on the way to it, changed. */
@@ -66,7 +66,7 @@ async function visit(directory: string, depth: number, walk: Walk): Promise<void
   for (const entry of await entriesOf(directory)) {
     if (isTemporaryName(entry.name)) continue;
     walk.entriesLeft -= 1;
-    if (walk.entriesLeft < 0) throw new RangeError(`more than ${MAX_TREE_ENTRIES} files and directories`);
+    if (walk.entriesLeft < 0) throw new TooManyFiles();
     if (entry.isSymbolicLink() && walk.linksLeft > 0) {
       walk.linksLeft -= 1;
       real ??= await realpath(directory);
