@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { validateRequest } from './data-plane/validate-request.ts';
 import { HostPool } from './execution/host-pool.ts';
 import { systemClock } from './inference/clock.ts';
@@ -30,6 +31,7 @@ export function openRepository(
   onFault: (error: unknown) => void,
 ): OpenRepository {
   const clock = systemClock;
+  const directories = options.modelRepository.map((directory) => resolve(directory));
   const warn = (model: string, message: string): void => log.warn({ model }, message);
   const pool = new HostPool({
     kind: options.executionHost,
@@ -55,8 +57,8 @@ export function openRepository(
     requestReader: { decodeRequest: (body, signature, caller) => decodeInferRequest(body, '', signature, caller), validateRequest },
   });
   const repository: ModelRepository = new ModelRepository({
-    directories: options.modelRepository,
-    modelFile: options.modelFile,
+    directories,
+    modelFile: options.modelFile === null ? null : resolve(options.modelFile),
     controlMode: options.modelControlMode,
     loadModels: options.loadModel,
     loader,
@@ -92,7 +94,7 @@ export function openRepository(
           clock,
           onFault,
           watch: {
-            directories: options.modelRepository,
+            directories,
             pollMs: options.repositoryPollSecs * 1000,
             settleMs: options.repositorySettleMs,
             onProblem: (directory, error) =>

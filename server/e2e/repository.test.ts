@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { identity } from '../../bench/models/test-models.ts';
-import { makeRepository, ServerProcess } from './serve.ts';
+import { exampleRepository, makeRepository, ServerProcess } from './serve.ts';
 
 /** What an operator may leave in a repository, and what each of it turns into. */
 
@@ -150,4 +150,15 @@ it('warns of a repository that has nothing, and of one that is a model itself', 
     empty.remove();
     model.remove();
   }
+});
+
+it.each([
+  ['a repository', `--model-repository=${relative(process.cwd(), exampleRepository)}`],
+  ['a file', `--model-file=${relative(process.cwd(), join(exampleRepository, 'simple/1/model.onnx'))}`],
+])('%s may be named relative to where the server is started', async (_what, flag) => {
+  const one = await ServerProcess.start([flag]);
+  const index = (await one.post('/v2/repository/index', '')).json as { state: string }[];
+  expect((await one.stop()).code).toBe(0);
+  expect(index.length).toBeGreaterThan(0);
+  expect(index.map(({ state }) => state)).toEqual(index.map(() => 'READY'));
 });

@@ -20,6 +20,7 @@ import type { InstanceGroup } from './instance-group.ts';
 import type { InstanceRenewal } from './instance-renewal.ts';
 import { LoadTurns } from './load-turns.ts';
 import { PooledModel, spreadCounts } from './pooled-model.ts';
+import { SpareHosts } from './spare-hosts.ts';
 
 export interface HostPoolOptions extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog' | 'isDecoupled' | 'preload'>> {
   /** Where models run that don't say it themselves. */
@@ -56,9 +57,6 @@ const LARGE_MODEL_BYTES = 256 * 1024 * 1024;
 
 const DEFAULT_CONCURRENCY = 4;
 
-/** A process that becomes empty meanwhile is the spare one, and none need be started. */
-const SPARE_DELAY_MS = 500;
-
 export class HostPool {
   readonly #options: HostPoolOptions;
   readonly #hostOptions: Partial<ProcessHostOptions>;
@@ -69,10 +67,7 @@ export class HostPool {
   readonly #hosts: Set<HostSlot> = new Set();
   /** Those among them that models share; the others try a model out, or are {@link #spares}. */
   readonly #slots: Set<HostSlot> = new Set();
-  /** Empty, and ready for the next load: one, and one more for each load that waits for one. */
-  readonly #spares: HostSlot[] = [];
-  readonly #waitingForTrial: Set<() => void> = new Set();
-  #spareTimer: NodeJS.Timeout | null = null;
+  readonly #spares: SpareHosts;
   /** The backend of the last load: the spare host starts it ahead. */
   #lastBackend = '';
   readonly #inline: InlineModels;
@@ -96,6 +91,12 @@ export class HostPool {
     this.#startHosts = Math.min(this.#maxHosts, Math.max(2, availableParallelism()));
     this.#turns = new LoadTurns(loadConcurrency ?? DEFAULT_CONCURRENCY);
     this.#inline = new InlineModels({ memoryBytes: tensorMemoryBytes, backendSettings: options.backendSettings ?? {} });
+    this.#spares = new SpareHosts({
+      isWanted: () => options.keepsSpareHost === true && options.kind === 'process' && this.#isInService && !this.#isStopped,
+      create: () => this.#newSlot(false, this.#lastBackend),
+      onGone: (slot) => this.#hosts.delete(slot),
+      log,
+    });
     this.#hostOptions = {
       ...hostOptions,
       memoryBytes: tensorMemoryBytes,
@@ -155,13 +156,13 @@ export class HostPool {
   putInService(): void {
     this.#isInService = true;
     for (const slot of this.#hosts) for (const { group } of slot.placements) group?.beginService();
-    this.#wantSpare();
+    this.#spares.fill();
   }
 
   /** Ends all hosts, whatever is in flight. Resolves when no process is left. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    if (this.#spareTimer !== null) clearTimeout(this.#spareTimer);
+    this.#spares.stop();
     const stopAll = (): Promise<unknown> => Promise.all([...this.#hosts].map((slot) => slot.stop()));
     await stopAll();
     await this.#turns.ended();
@@ -253,7 +254,7 @@ export class HostPool {
       await model.place(trial, count);
     } finally {
       onTrial(null);
-      this.#wantSpare();
+      this.#spares.fill();
     }
     return trial;
   }
@@ -263,20 +264,14 @@ export class HostPool {
     for (;;) {
       if (signal?.aborted === true) throw calledOff(model.spec, signal);
       if (this.#isStopped) throw stopping();
-      const spare = this.#takeSpare(model.isDecoupled);
+      const spare = model.isDecoupled ? null : this.#spares.take();
       if (spare !== null) return spare;
       const trials = [...this.#hosts].filter((slot) => slot.isDecoupled === model.isDecoupled && !slot.isStopped && !this.#slots.has(slot));
       const isWorthIt = this.#tried.size > 0 || this.#movingCount > 0;
       if (trials.length < (this.#options.loadConcurrency ?? DEFAULT_CONCURRENCY) || !isWorthIt) return this.#newSlot(model.isDecoupled);
       const oldest = this.#tried.keys().next().value;
       if (oldest !== undefined) this.#moveTried(oldest);
-      let wake = (): void => {};
-      const woken = new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-      this.#waitingForTrial.add(wake);
-      await Promise.race([woken, this.#moves]);
-      this.#waitingForTrial.delete(wake);
+      await this.#spares.nextOr(this.#moves);
     }
   }
 
@@ -354,59 +349,19 @@ export class HostPool {
       placed: () => {
         for (const resolve of this.#waitingForStart.splice(0)) resolve();
       },
-      keepsEmpty: (empty) => this.#keepsAsSpare(empty),
+      keepsEmpty: (empty) => {
+        if (!this.#spares.offer(empty)) return false;
+        this.#slots.delete(empty);
+        return true;
+      },
       stopped: (gone) => {
         this.#hosts.delete(gone);
         this.#slots.delete(gone);
-        this.#dropSpare(gone);
+        this.#spares.drop(gone);
       },
     });
     this.#hosts.add(slot);
     return slot;
-  }
-
-  #keepsAsSpare(slot: HostSlot): boolean {
-    if (slot.isDecoupled || !this.#mayKeepSpare || this.#spares.length > this.#waitingForTrial.size) return false;
-    this.#slots.delete(slot);
-    this.#spares.push(slot);
-    for (const wake of this.#waitingForTrial) wake();
-    return true;
-  }
-
-  get #mayKeepSpare(): boolean {
-    return this.#options.keepsSpareHost === true && this.#options.kind === 'process' && this.#isInService && !this.#isStopped;
-  }
-
-  get #isSpareWanted(): boolean {
-    return this.#mayKeepSpare && this.#spares.length === 0;
-  }
-
-  #takeSpare(isDecoupled: boolean): HostSlot | null {
-    if (isDecoupled) return null;
-    const spare = this.#spares.find((slot) => !slot.isStopped) ?? null;
-    if (spare !== null) this.#dropSpare(spare);
-    return spare;
-  }
-
-  #dropSpare(slot: HostSlot): void {
-    const at = this.#spares.indexOf(slot);
-    if (at >= 0) this.#spares.splice(at, 1);
-  }
-
-  #wantSpare(): void {
-    if (!this.#isSpareWanted || this.#spareTimer !== null) return;
-    this.#spareTimer = setTimeout(() => {
-      this.#spareTimer = null;
-      if (!this.#isSpareWanted) return;
-      const spare = this.#newSlot(false, this.#lastBackend);
-      this.#spares.push(spare);
-      spare.warm().catch((error: unknown) => {
-        if (this.#isStopped) return;
-        this.#options.log.warn({ reason: InferenceError.from(error).message }, 'a spare execution host could not be started');
-        this.#dropSpare(spare);
-        if (spare.placements.size === 0 && spare.placingCount === 0) void spare.stop().then(() => this.#hosts.delete(spare));
-      });
-    }, SPARE_DELAY_MS).unref();
   }
 }
 
