@@ -45,7 +45,10 @@ export interface ModelServer extends BenchServer {
 
 /** `nereid serve` on free ports, up when it is ready. */
 export async function serveModels(repository: string, ...flags: readonly string[]): Promise<ModelServer> {
-  const [grpcPort, metricsPort] = [await freePort(), await freePort()];
+  const grpcPort = await freePort();
+  let metricsPort = grpcPort;
+  // A port that was closed again may be the next free one.
+  while (metricsPort === grpcPort) metricsPort = await freePort();
   const ports = [`--grpc-port=${grpcPort}`, `--metrics-port=${metricsPort}`];
   const server = await startServer(
     'server/main.js',
