@@ -91,7 +91,12 @@ test('the network loads and unloads nothing, and may roll back', async () => {
   await expect.poll(async () => (await infer('one')).version, SOON).toBe('2');
   expect(await server.post('/v2/repository/models/one/rollback', '')).toMatchObject({ status: 200, json: { versions: ['1'] } });
   expect((await infer('one')).version).toBe('1');
-  // Version 2 lies there as before: only what changes now is followed.
+  // Version 2 lies there as before, and is not taken again because something else changes: what changes itself is followed.
+  mkdirSync(at('one', '3'));
+  writeFileSync(at('one', '3', 'model.onnx'), addSub('INT32').subarray(0, 50));
+  await expect.poll(async () => (await index()).find(({ version }) => version === '3')?.reason, SOON).toMatch(/^waiting: /);
+  expect((await infer('one')).version).toBe('1');
+  rmSync(at('one', '3'), { recursive: true });
   put('one', 3);
   await expect.poll(async () => (await infer('one')).version, SOON).toBe('3');
 });

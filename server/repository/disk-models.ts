@@ -56,14 +56,15 @@ export class DiskModels {
 
   /**
    * What the model's directory says. Rejects with NOT_FOUND when there is no such model, with the reason's code (INVALID_ARGUMENT, mostly) when its configuration cannot be used or there is more than one; with {@link NotWholeYet}.
-   * `withTree` false: nobody will ask whether it changed since.
+   * `withTree` false: nobody will ask whether it changed since. `rejected`: versions that are passed over while their directories look like this.
    */
-  async read(name: string, withTree: boolean = true): Promise<LoadedState> {
+  async read(name: string, withTree: boolean = true, rejected: ReadonlyMap<number, string> = new Map()): Promise<LoadedState> {
     const source = await this.#source(name);
     return this.#orPollFailure(name, async () => {
       // Before the files are read: what changes while they are is seen the next time.
       const tree = withTree ? await readModelTree(source.path) : NO_TREE;
-      return { description: await this.#describe(source), tree, diskTree: tree.whole, release: null };
+      const passedOver = new Set([...rejected.keys()].filter((version) => rejected.get(version) === tree.versions.get(version)));
+      return { description: await this.#describe(source, passedOver), tree, diskTree: tree.whole, release: null };
     });
   }
 
@@ -95,10 +96,15 @@ export class DiskModels {
     }
   }
 
-  #describe(source: ModelSource): Promise<ModelDescription> {
+  #describe(source: ModelSource, passedOver: ReadonlySet<number> = new Set()): Promise<ModelDescription> {
     const { configName, allowOutsideLinks, whyIncomplete } = this.#options;
     if (source.kind === 'file') return Promise.resolve(describeModelFile(source.path));
-    return readModelDirectory(source, { configName, allowOutsideLinks, whyIncomplete: source.kind === 'override' ? null : whyIncomplete });
+    return readModelDirectory(source, {
+      configName,
+      allowOutsideLinks,
+      passedOver,
+      whyIncomplete: source.kind === 'override' ? null : whyIncomplete,
+    });
   }
 
   async #source(name: string): Promise<ModelSource> {

@@ -34,6 +34,8 @@ export interface ReadDirectoryOptions {
   readonly configName: string;
   /** Why a version is not whole yet, null when it is: passed over until then. Null: every version is taken as it is. */
   readonly whyIncomplete: ((file: ModelVersionFile, config: ModelConfig) => Promise<string | null>) | null;
+  /** Versions that are left out: a rollback took them out of service. */
+  readonly passedOver: ReadonlySet<number>;
   /** Configuration and label files may be links that lead out of the repository. */
   readonly allowOutsideLinks: boolean;
 }
@@ -61,7 +63,13 @@ export async function listModelDirectories(repository: string): Promise<string[]
  */
 export async function readModelDirectory(source: ModelSource, options: Partial<ReadDirectoryOptions> = {}): Promise<ModelDescription> {
   try {
-    return await describeModelDirectory(source, { configName: '', whyIncomplete: null, allowOutsideLinks: false, ...options });
+    return await describeModelDirectory(source, {
+      configName: '',
+      whyIncomplete: null,
+      passedOver: new Set(),
+      allowOutsideLinks: false,
+      ...options,
+    });
   } catch (error) {
     throw readFailure(error, source.root);
   }
@@ -114,7 +122,8 @@ async function describeModelDirectory(source: ModelSource, options: ReadDirector
   const fileOf = (version: number): ModelVersionFile => ({ version, modelPath: join(path, String(version), config.defaultModelFilename) });
   const { whyIncomplete } = options;
   const notWhole = whyIncomplete === null ? new Map<number, string>() : await findIncomplete(directories, config, fileOf, whyIncomplete);
-  const whole = directories.filter((directory) => !notWhole.has(parseVersionName(directory) ?? -1));
+  const isOut = (version: number): boolean => notWhole.has(version) || options.passedOver.has(version);
+  const whole = directories.filter((directory) => !isOut(parseVersionName(directory) ?? -1));
   const choice = chooseVersions(config.versionPolicy, whole, name);
   checkLabels(config, choice.versions);
   return {

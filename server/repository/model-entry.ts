@@ -42,6 +42,8 @@ export class ModelEntry {
   previous: PreviousVersions | null = null;
   /** The disk's state that was acted on last, `ModelTree.whole`: the same is not tried again without being asked. */
   seenTree = '';
+  /** Versions that a rollback took out of service, and how their directories looked: a changing repository brings them back only when they have changed themselves. */
+  readonly rejected: Map<number, string> = new Map();
   /** A request loads it where nothing of it is loaded. */
   isOnDemand = false;
   /** It was to be loaded at the server's start, so the server is not ready without it. */

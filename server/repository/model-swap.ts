@@ -233,6 +233,12 @@ export class ModelSwap {
     entry.labels = new Map(Object.entries(config.versionLabels).map(([label, version]) => [label, String(version)]));
     entry.settle();
     const now = modelsOf(entry);
+    for (const [version, model] of before) {
+      if (now.get(version) !== model) entry.rejected.set(version, loaded.tree.versions.get(version) ?? '');
+    }
+    for (const version of now.keys()) {
+      if (entry.rejected.get(version) === previous.loaded.tree.versions.get(version)) entry.rejected.delete(version);
+    }
     this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
     this.#putAside(entry, loaded, before);
     return [...now.keys()].map(String);

@@ -33,7 +33,8 @@ export class ModelUpdates {
     const { disk, onRead } = this.#options;
     if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await disk.look(entry.name))) return;
     await this.#orKeep(entry, signal, async () => {
-      const state = await this.#read(entry, () => disk.read(entry.name));
+      if (isAsked) entry.rejected.clear();
+      const state = await this.#read(entry, () => disk.read(entry.name, true, entry.rejected));
       onRead(entry.name, state.description.source.root);
       entry.seenTree = state.tree.whole;
       await this.#take(entry, state, signal);
