@@ -36,6 +36,8 @@ export class ModelUpdates {
       if (isAsked) entry.rejected.clear();
       const state = await this.#read(entry, () => disk.read(entry.name, true, entry.rejected));
       onRead(entry.name, state.description.source.root);
+      // What has changed, or gone, is not what was rejected.
+      for (const [version, look] of entry.rejected) if (state.tree.versions.get(version) !== look) entry.rejected.delete(version);
       entry.seenTree = state.tree.whole;
       await this.#take(entry, state, signal);
     });
