@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { NestedInference } from './data-plane/nested-inference.ts';
 import { validateRequest } from './data-plane/validate-request.ts';
 import { HostPool } from './execution/host-pool.ts';
 import { systemClock } from './inference/clock.ts';
@@ -44,6 +45,7 @@ export function openRepository(
     keepsSpareHost: options.modelControlMode !== 'none' || options.loadOnDemand,
     log,
   });
+  const nested = new NestedInference(clock);
   const loader = new ModelLoader({
     pool,
     metrics,
@@ -51,6 +53,7 @@ export function openRepository(
     maxQueueSize: options.maxQueueSize,
     defaultMaxBatchSize: options.defaultMaxBatchSize,
     disableAutoComplete: options.disableAutoCompleteConfig,
+    nestedCalls: nested,
     onFault,
     warn,
     fileRules: { allowOutsideLinks: options.allowOutsideLinks, maxModelBytes: options.maxModelBytes },
@@ -87,6 +90,7 @@ export function openRepository(
       : null,
     whyIncomplete,
   });
+  nested.connect(repository);
   const poll =
     options.modelControlMode === 'poll'
       ? new RepositoryPoll({

@@ -5,6 +5,7 @@ import type { ExecutionBatch, InstanceChannel } from '../../server/execution/exe
 import { InstanceGroup } from '../../server/execution/instance-group.ts';
 import { type Clock, systemClock } from '../../server/inference/clock.ts';
 import { type InferenceCaller, InferenceRequest } from '../../server/inference/inference-request.ts';
+import { noNestedCalls } from '../../server/inference/nested-calls.ts';
 import { ModelReporter } from '../../server/metrics/model-reporter.ts';
 import { autoCompleteConfig } from '../../server/model-config/auto-complete-config.ts';
 import { emptyModelConfig } from '../../server/model-config/parse-model-config.ts';
@@ -96,6 +97,7 @@ export function answeredModel(clock: Clock, instanceCount = 1): Model {
     reporter: new ModelReporter('add_sub', '1', {}),
     defaultMaxQueueSize: 4096,
     clock,
+    nestedCalls: noNestedCalls,
     onFault,
     onStopped: () => {},
   });

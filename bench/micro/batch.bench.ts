@@ -41,6 +41,7 @@ function addCase(what: string, requestCount: number, datatype: Datatype, columns
     signature,
     reporter: new ModelReporter('identity', '1', {}),
     clock: new TickClock(),
+    responder: null,
     onBatchEnd: () => {},
     onBatchDivided: () => {},
     onFault: (error) => {

@@ -583,6 +583,19 @@ const reflection: object = {
             }
           }
         },
+        "ModelLearnedBatching": {
+          "fields": {
+            "disable": {
+              "type": "bool",
+              "id": 1
+            },
+            "maxQueueTimeMicroseconds": {
+              "type": "uint64",
+              "id": 2,
+              "protoName": "max_queue_time_microseconds"
+            }
+          }
+        },
         "ModelSequenceBatching": {
           "oneofs": {
             "strategyChoice": {
@@ -837,6 +850,63 @@ const reflection: object = {
                   "type": "string",
                   "id": 5,
                   "protoName": "model_namespace"
+                },
+                "when": {
+                  "rule": "repeated",
+                  "type": "Condition",
+                  "id": 1001
+                },
+                "fallback": {
+                  "type": "Fallback",
+                  "id": 1002
+                },
+                "timeoutMicroseconds": {
+                  "type": "uint64",
+                  "id": 1003,
+                  "protoName": "timeout_microseconds"
+                }
+              }
+            },
+            "Condition": {
+              "fields": {
+                "tensor": {
+                  "type": "string",
+                  "id": 1
+                },
+                "equals": {
+                  "rule": "repeated",
+                  "type": "string",
+                  "id": 2
+                },
+                "not": {
+                  "type": "bool",
+                  "id": 3
+                }
+              }
+            },
+            "Fallback": {
+              "fields": {
+                "modelName": {
+                  "type": "string",
+                  "id": 1,
+                  "protoName": "model_name"
+                },
+                "modelVersion": {
+                  "type": "int64",
+                  "id": 2,
+                  "protoName": "model_version"
+                },
+                "inputMap": {
+                  "keyType": "string",
+                  "type": "string",
+                  "id": 3,
+                  "protoName": "input_map"
+                },
+                "outputMap": {
+                  "keyType": "string",
+                  "type": "string",
+                  "id": 4,
+                  "protoName": "output_map"
                 }
               }
             }
@@ -1191,6 +1261,11 @@ const reflection: object = {
               "type": "string",
               "id": 1003,
               "protoName": "warmup_requests"
+            },
+            "learnedBatching": {
+              "type": "ModelLearnedBatching",
+              "id": 1004,
+              "protoName": "learned_batching"
             }
           }
         },

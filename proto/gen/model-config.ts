@@ -243,6 +243,17 @@ export interface ModelDynamicBatching {
   priorityQueuePolicy: Record<string, ModelQueuePolicy>;
 }
 
+/**
+ * The server measures how long batches of each size take. By that it keeps batches small enough for the deadlines in them, holds an incomplete batch only while waiting pays, and refuses
+ * at once what would come too late.
+ */
+export interface ModelLearnedBatching {
+  /** true = batches are made by dynamic_batching alone, and requests are taken until the queue is full. */
+  disable: boolean;
+  /** Longest time that a request without a deadline may be expected to wait; one that would wait longer is refused. 0 = the server's (--max-queue-time-ms). */
+  maxQueueTimeMicroseconds: number;
+}
+
 export interface ModelSequenceBatching {
   direct: ModelSequenceBatchingStrategyDirect | null;
   oldest: ModelSequenceBatchingStrategyOldest | null;
@@ -328,6 +339,30 @@ export interface ModelEnsemblingStep {
   outputMap: Record<string, string>;
   /** Reserved. */
   modelNamespace: string;
+  /** The step runs when all of these hold; otherwise it is skipped, and so are its outputs. None = always. */
+  when: ModelEnsemblingCondition[];
+  /** Runs instead when the step fails or takes longer than its timeout. */
+  fallback: ModelEnsemblingFallback | null;
+  /** From the moment its inputs are there until its outputs are; 0 = as long as the request has. */
+  timeoutMicroseconds: number;
+}
+
+/** Holds when the first element of an ensemble tensor says so: it is true, not zero, or a string that is not empty; or, with `equals`, its text is one of those. */
+export interface ModelEnsemblingCondition {
+  tensor: string;
+  /** As in JSON: "3", "0.5", "true", or the string itself. */
+  equals: string[];
+  /** true = holds where it would not. */
+  not: boolean;
+}
+
+export interface ModelEnsemblingFallback {
+  modelName: string;
+  /** -1 = latest. */
+  modelVersion: number;
+  /** As the step's; none = the same as the step's. */
+  inputMap: Record<string, string>;
+  outputMap: Record<string, string>;
 }
 
 export interface ModelParameter {
@@ -446,4 +481,6 @@ export interface ModelConfig {
   goldenCheck: ModelGoldenCheck[];
   /** Files below <model>/warmup, each an inference request in JSON or one a line, that a version runs before it goes into service. */
   warmupRequests: string[];
+  /** How the server uses what it learns of the model's speed; without it, all of it is on. */
+  learnedBatching: ModelLearnedBatching | null;
 }

@@ -3,12 +3,14 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import { validateRequest } from '../data-plane/validate-request.ts';
 import { HostPool, type HostPoolOptions } from '../execution/host-pool.ts';
 import { systemClock } from '../inference/clock.ts';
+import { noNestedCalls } from '../inference/nested-calls.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { completeConfig } from '../model-config/auto-complete-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
 import { decodeInferRequest } from '../protocols/oip-json/decode-request.ts';
+import { isDecoupled } from '../repository/create-scheduler.ts';
 import { checkModelFiles } from '../repository/files/model-files.ts';
-import { isDecoupled, Model } from '../repository/model.ts';
+import { Model } from '../repository/model.ts';
 import type { ModelVersionFile } from '../repository/model-directory.ts';
 import { prepareModel } from '../repository/preparation/prepare-model.ts';
 import type { RequestReader } from '../repository/preparation/request-reader.ts';
@@ -178,6 +180,7 @@ function asModel(config: ModelConfig, file: ModelVersionFile, { labels }: Checke
     reporter: new ModelReporter(config.name, String(file.version), {}, isDecoupled(config)),
     defaultMaxQueueSize: 1,
     clock: systemClock,
+    nestedCalls: noNestedCalls,
     onFault: () => {},
     onStopped: () => {},
   });

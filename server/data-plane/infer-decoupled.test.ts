@@ -6,6 +6,7 @@ import { HostPool } from '../execution/host-pool.ts';
 import { systemClock } from '../inference/clock.ts';
 import { type InferenceCaller, InferenceRequest, type RequestedOutput } from '../inference/inference-request.ts';
 import type { InferenceResponse } from '../inference/inference-response.ts';
+import { noNestedCalls } from '../inference/nested-calls.ts';
 import { MetricsRegistry } from '../metrics/metrics.ts';
 import { parseMetricsConfig } from '../metrics/metrics-config.ts';
 import type { Model } from '../repository/model.ts';
@@ -100,6 +101,7 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
       maxQueueSize: 4,
       defaultMaxBatchSize: 4,
       disableAutoComplete: false,
+      nestedCalls: noNestedCalls,
       onFault,
     });
     repository = new ModelRepository({

@@ -9,6 +9,7 @@ import type { ModelRepository } from '../repository/model-repository.ts';
 import { thenWaiting, type Waiting } from '../repository/waiting.ts';
 import type { Admission } from './admission.ts';
 import type { RequestRecorder } from './request-recorder.ts';
+import { settleStatistics } from './settle-statistics.ts';
 import { validateRequest } from './validate-request.ts';
 
 /** Hears of every ended request; the request log. Null where the log's level is off, so that nothing is formatted. */
@@ -99,14 +100,7 @@ export class InferenceDoor implements RequestObserver {
     const durationNs = nowNs - request.receivedNs;
     const model = request.model as Model;
     model.lastUsedNs = nowNs;
-    const { reporter } = model;
-    const timing = response === null ? request.timing : response.timing;
-    if (error !== null || timing === null) {
-      reporter.requestFailed(error === null ? 'OTHER' : error.failureReason, durationNs);
-    } else {
-      const { queueNs, computeInputNs, computeInferNs, computeOutputNs } = timing;
-      reporter.requestSucceeded(request.batchSize, durationNs, queueNs, computeInputNs, computeInferNs, computeOutputNs);
-    }
+    settleStatistics(model.reporter, request, durationNs, response, error);
     if (this.#log !== null) this.#log.ended(request, durationNs, error);
     if (this.#recorder !== null && error === null) this.#recorder.record(request);
   }

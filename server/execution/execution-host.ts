@@ -20,6 +20,23 @@ export interface BatchInput {
   readonly byteLength: number;
 }
 
+/** One request of a batch, for hosts that keep requests apart: an InferenceRequest, as far as execution may know it. */
+export interface BatchRequest {
+  readonly id: string;
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  readonly priority: number;
+  readonly sequence: { readonly id: bigint | string; readonly isStart: boolean; readonly isEnd: boolean } | null;
+  /** In the order of the model's configuration, as the client sent them (before any reshape); null where an optional one was left out. */
+  readonly boundInputs: readonly (Tensor | null)[];
+  /** By name; empty: all of them. */
+  readonly outputs: readonly { readonly name: string }[];
+  readonly batchSize: number;
+  /** On the server's clock (milliseconds of `performance.now()` times 1e6); Infinity: none. */
+  readonly deadlineNs: number;
+  /** Nobody waits for it any more. */
+  readonly isDone: boolean;
+}
+
 /** Host-side durations of one execution, nanoseconds. Their sum is at most the time between `execute` and `complete`. */
 export interface ExecutionTiming {
   readonly inferNs: number;
@@ -32,6 +49,8 @@ export interface ExecutionTiming {
  */
 export interface ExecutionBatch {
   readonly inputs: readonly BatchInput[];
+  /** Left out by what is no client's (a warm-up): it is one request then, and `inputs` are all there is to know of it. */
+  readonly requests?: readonly BatchRequest[];
   /** Writes input `index` into `target` (its byteLength long). Called once per input, inside `execute`. */
   writeInput(index: number, target: Uint8Array): void;
   /**
@@ -39,6 +58,10 @@ export interface ExecutionBatch {
    * returns.
    */
   complete(outputs: readonly Tensor[], timing: ExecutionTiming): void;
+  /**
+   * Instead of `complete`, by a host that keeps requests apart: each one's outputs (checked and borrowed as above), or why it failed, in the order of `requests`. A failed one costs the others nothing.
+   */
+  completeEach?(results: readonly (readonly Tensor[] | InferenceError)[], timing: ExecutionTiming): void;
   /** `mayDivide`: the host lives, and what failed is this batch's contents or size: parts of it may well succeed. */
   fail(error: InferenceError, mayDivide?: boolean): void;
 }
@@ -69,6 +92,11 @@ export interface InstanceChannel extends InstanceHandle {
    * the next completion (when nothing is in flight it fails the batch with RESOURCE_EXHAUSTED instead, since waiting would not help).
    */
   execute(batch: ExecutionBatch): boolean;
+  /**
+   * Request `index` of a batch that was given to `execute` has ended: nobody waits for it any more, while others of the batch may. A host that can spare itself the work does; the batch still hears of
+   * its end, exactly once.
+   */
+  abandon?(batch: ExecutionBatch, index: number): void;
 }
 
 export interface LoadedModel {

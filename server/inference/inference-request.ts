@@ -1,6 +1,6 @@
 /** @hotpath one object per inference request, on every protocol (measured by infer.bench.ts) */
 
-import type { InferenceError } from '../../proto/inference-error.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import type { InferenceResponse, ResponseTiming } from './inference-response.ts';
 
@@ -30,6 +30,14 @@ export interface InferenceCaller {
   onError(request: InferenceRequest, error: InferenceError): void;
 }
 
+/** Reserved parameters `sequence_id`, `sequence_start`, `sequence_end`. */
+export interface RequestSequence {
+  /** Correlation id: not 0, not ''. A number and the string of its digits are two sequences. */
+  readonly id: bigint | string;
+  readonly isStart: boolean;
+  readonly isEnd: boolean;
+}
+
 export interface InferenceRequestInit {
   readonly modelName: string;
   /** As the caller wrote it; '' for the version that the policy chooses. */
@@ -42,8 +50,10 @@ export interface InferenceRequestInit {
   readonly parameters: Readonly<Record<string, RequestParameter>>;
   /** Reserved parameter `priority`; 0: the model's default level. */
   readonly priority: number;
-  /** Reserved parameter `timeout`, microseconds; 0: none given. */
+  /** Reserved parameter `timeout`, microseconds; 0: none given. A bound of the time in the queue, where the model's queue policy allows it. */
   readonly timeoutUs: number;
+  /** Left out or null: the request stands alone. */
+  readonly sequence?: RequestSequence | null;
   readonly caller: InferenceCaller;
 }
 
@@ -62,6 +72,7 @@ export class InferenceRequest {
   readonly parameters: Readonly<Record<string, RequestParameter>>;
   readonly priority: number;
   readonly timeoutUs: number;
+  readonly sequence: RequestSequence | null;
   readonly caller: InferenceCaller;
 
   /** Set by the door: the inputs in the model's own order, null where an optional one was left out. */
@@ -76,7 +87,7 @@ export class InferenceRequest {
   queuedNs = 0;
   /** Sum of the inputs' bytes; what admission holds for it. */
   inputBytes = 0;
-  /** The caller went away: whoever holds the request drops it before it runs. */
+  /** Nobody waits for it any more, as its caller went away or its deadline passed; it has ended. Whoever holds it drops it before it runs. */
   isCancelled = false;
   /** Who holds the request while it waits, and hears of a cancel; null when nobody does. */
   holder: RequestHolder | null = null;
@@ -102,6 +113,7 @@ export class InferenceRequest {
     this.parameters = init.parameters;
     this.priority = init.priority;
     this.timeoutUs = init.timeoutUs;
+    this.sequence = init.sequence ?? null;
     this.caller = init.caller;
   }
 
@@ -139,11 +151,27 @@ export class InferenceRequest {
     this.caller.onResponse(this, response, true);
   }
 
-  /** The caller is no longer there to hear an answer. */
+  /**
+   * The caller is no longer there to hear an answer. Whoever holds the request hears of it first; then it ends, with CANCELLED, before this returns. A scheduler
+   * may still have it in its queue, or an instance in a batch: what they do with it later has no effect.
+   */
   cancel(): void {
-    if (this.isDone || this.isCancelled) return;
+    if (this.isDone) return;
+    this.#abandon(new InferenceError('CANCELLED', 'the caller went away before the request had ended', { failureReason: 'CANCELED' }));
+  }
+
+  /** As {@link cancel}: its deadline has passed. */
+  expire(): void {
+    if (this.isDone) return;
+    this.#abandon(
+      new InferenceError('DEADLINE_EXCEEDED', 'Request timeout expired before the request had ended', { failureReason: 'REJECTED' }),
+    );
+  }
+
+  #abandon(error: InferenceError): void {
     this.isCancelled = true;
     this.holder?.onRequestCancelled(this);
+    this.fail(error);
   }
 
   fail(error: InferenceError): void {

@@ -57,6 +57,17 @@ export const modelFamilies: readonly ModelFamily[] = [
   duration('nv_inference_compute_input_duration_us', 'Time in making the inputs ready, microseconds.', (r) => r.computeInput),
   duration('nv_inference_compute_infer_duration_us', 'Time in running the model, microseconds.', (r) => r.computeInfer),
   duration('nv_inference_compute_output_duration_us', 'Time in taking the outputs, microseconds.', (r) => r.computeOutput),
+  single(
+    'nereid_inference_wasted_total',
+    'counter',
+    'Requests that ended (cancelled, or past their deadline) while an instance worked on them.',
+    (r) => r.wastedWork.count,
+  ),
+  duration(
+    'nereid_inference_wasted_duration_us',
+    'Time that instances gave to requests that had ended, microseconds: their share of the batch.',
+    (r) => r.wastedWork,
+  ),
   single('nv_inference_pending_request_count', 'gauge', 'Requests that wait to be executed.', (r) => r.pendingCount),
   single('nv_model_load_duration_secs', 'gauge', 'How long the model took to load, seconds.', (r) => r.loadDurationSecs),
   {

@@ -49,6 +49,11 @@ export class ModelReporter {
   readonly computeInfer: StatisticDuration = new StatisticDuration();
   readonly computeOutput: StatisticDuration = new StatisticDuration();
   readonly failures: Record<FailureReason, number> = { REJECTED: 0, CANCELED: 0, BACKEND: 0, OTHER: 0 };
+  /** Requests that ended while an instance worked on them, and the time that it gave to them: their share of a batch. */
+  readonly wastedWork: StatisticDuration = new StatisticDuration();
+  /** Requests that the response cache answered, and how long that took; and those it did not know, with the time to look and to insert. */
+  readonly cacheHit: StatisticDuration = new StatisticDuration();
+  readonly cacheMiss: StatisticDuration = new StatisticDuration();
   /** Inferences: the sum of batch sizes of successful requests. */
   inferenceCount = 0;
   executionCount = 0;
@@ -121,6 +126,11 @@ export class ModelReporter {
   responseFailed(index: number, isCancelled: boolean, inferNs: number): void {
     const statistics = this.#response(index);
     if (statistics !== null) (isCancelled ? statistics.cancel : statistics.fail).add(inferNs);
+  }
+
+  /** An instance worked so long on what nobody waited for any more. */
+  wasted(ns: number): void {
+    this.wastedWork.add(ns);
   }
 
   requestFailed(reason: FailureReason, requestNs: number): void {

@@ -58,6 +58,7 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelConfig.version_labels': supported,
   'ModelConfig.golden_check': supported,
   'ModelConfig.warmup_requests': supported,
+  'ModelConfig.learned_batching': refused('batches are not learned yet; remove it'),
 
   'ModelMetrics.metric_control': supported,
   'ModelMetrics.MetricControl.metric_identifier': supported,

@@ -36,10 +36,15 @@ function encodeMessage(type: Type, message: object): Record<string, unknown> {
   const result: Record<string, unknown> = {};
   for (const field of type.fieldsArray) {
     const value: unknown = Reflect.get(message, field.name);
-    if (field.id >= FIRST_OWN_FIELD && Object.keys(value as object).length === 0) continue;
-    if (value !== null && value !== undefined) result[protoNameOf(field)] = encodeField(field, value);
+    if (value === null || value === undefined || (field.id >= FIRST_OWN_FIELD && isUnset(value))) continue;
+    result[protoNameOf(field)] = encodeField(field, value);
   }
   return result;
+}
+
+/** Says nothing: no members, no elements, or a scalar's default. */
+function isUnset(value: unknown): boolean {
+  return typeof value === 'object' ? Object.keys(value as object).length === 0 : !value;
 }
 
 function encodeField(field: Field, value: unknown): unknown {

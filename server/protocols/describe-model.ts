@@ -66,8 +66,8 @@ function statisticsOf(reporter: ModelReporter): object {
       compute_input: duration(reporter.computeInput),
       compute_infer: duration(reporter.computeInfer),
       compute_output: duration(reporter.computeOutput),
-      cache_hit: { count: 0, ns: 0 },
-      cache_miss: { count: 0, ns: 0 },
+      cache_hit: duration(reporter.cacheHit),
+      cache_miss: duration(reporter.cacheMiss),
     },
     response_stats: Object.fromEntries(
       reporter.responses.map((response, index) => [

@@ -5,11 +5,13 @@ import type { DecoupledChannel } from '../execution/decoupled-execution.ts';
 import type { InstanceChannel, InstanceHandle } from '../execution/execution-host.ts';
 import type { HostPool } from '../execution/host-pool.ts';
 import type { Clock } from '../inference/clock.ts';
+import type { NestedCalls } from '../inference/nested-calls.ts';
 import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { autoCompleteConfig } from '../model-config/auto-complete-config.ts';
+import { isDecoupled } from './create-scheduler.ts';
 import { checkModelFiles, type FileRules } from './files/model-files.ts';
-import { isDecoupled, Model } from './model.ts';
+import { Model } from './model.ts';
 import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
 import { prepareModel, warmUpInstances } from './preparation/prepare-model.ts';
 import type { RequestReader } from './preparation/request-reader.ts';
@@ -24,6 +26,7 @@ export interface ModelLoaderOptions {
   readonly defaultMaxBatchSize: number;
   /** Take nothing from the model file that its configuration leaves out. */
   readonly disableAutoComplete: boolean;
+  readonly nestedCalls: NestedCalls;
   readonly onFault: (error: unknown) => void;
   readonly warn?: (modelName: string, message: string) => void;
   readonly fileRules?: FileRules;
@@ -101,6 +104,7 @@ export class ModelLoader {
         fileBytes: files.byteLength,
         defaultMaxQueueSize: this.#options.maxQueueSize,
         clock,
+        nestedCalls: this.#options.nestedCalls,
         onFault: this.#options.onFault,
         onService: (isInService) => {
           if (isInService) metrics.register(reporter, ...firstResponseBounds(config));

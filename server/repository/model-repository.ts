@@ -274,6 +274,13 @@ export class ModelRepository {
     return entry.isOnDemand && entry.loaded === null;
   }
 
+  /** The version that would answer, where it is loaded now; null: it is not, or there is none. */
+  find(modelName: string, version: string): Model | null {
+    const entry = this.#models.get(modelName);
+    if (entry === undefined) return null;
+    return version === '' ? entry.current : (entry.versions.get(entry.labels.get(version) ?? version)?.model ?? null);
+  }
+
   /** Whether a request for it would be served: what its readiness is asked for. Throws as `route` does where it would not. */
   requireReady(modelName: string, version: string): void {
     const entry = this.#models.get(modelName) ?? null;

@@ -4,12 +4,11 @@ import type { DecoupledChannel } from '../execution/decoupled-execution.ts';
 import type { InstanceGroup } from '../execution/instance-group.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
+import type { NestedCalls } from '../inference/nested-calls.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
-import { DecoupledScheduler } from '../scheduling/decoupled-scheduler.ts';
-import { DynamicBatchScheduler } from '../scheduling/dynamic-batch-scheduler.ts';
-import { type BatchPolicy, directPolicy } from '../scheduling/form-batch.ts';
 import type { Scheduler } from '../scheduling/scheduler.ts';
-import { createSignature, variableInputs } from './create-signature.ts';
+import { createScheduler, isDecoupled } from './create-scheduler.ts';
+import { createSignature } from './create-signature.ts';
 
 export interface ModelInit {
   readonly version: number;
@@ -25,6 +24,8 @@ export interface ModelInit {
   /** Bound of the queue when the configuration gives none. */
   readonly defaultMaxQueueSize: number;
   readonly clock: Clock;
+  /** For models that call others. */
+  readonly nestedCalls: NestedCalls;
   readonly onFault: (error: unknown) => void;
   /** It goes into service, or out of it; it may do so several times. */
   readonly onService?: (isInService: boolean) => void;
@@ -61,15 +62,16 @@ export class Model {
     this.#onStopped = init.onStopped;
     this.signature = createSignature(config, this.version, init.labels);
     const { signature } = this;
-    const maxQueueSize = config.dynamicBatching?.defaultQueuePolicy?.maxQueueSize || init.defaultMaxQueueSize;
-    const common = { signature, maxQueueSize, reporter, clock, onFault: init.onFault };
-    this.scheduler = this.isDecoupled
-      ? new DecoupledScheduler({
-          ...common,
-          instances: instances as InstanceGroup<DecoupledChannel>,
-          modelOutputCount: instances.metadata.outputs.length,
-        })
-      : new DynamicBatchScheduler({ ...common, policy: batchPolicy(config, signature), instances: instances as InstanceGroup });
+    this.scheduler = createScheduler({
+      config,
+      signature,
+      instances,
+      defaultMaxQueueSize: init.defaultMaxQueueSize,
+      reporter,
+      clock,
+      nestedCalls: init.nestedCalls,
+      onFault: init.onFault,
+    });
   }
 
   /** Complete; only `instance_group` and what says nothing of one version may change while it is loaded. */
@@ -123,21 +125,4 @@ export class Model {
   failPending(error: InferenceError): void {
     this.scheduler.failPending(error);
   }
-}
-
-/** What the configuration says of its transactions. */
-export function isDecoupled(config: ModelConfig): boolean {
-  return config.modelTransactionPolicy?.decoupled ?? false;
-}
-
-function batchPolicy(config: ModelConfig, signature: ModelSignature): BatchPolicy {
-  const batching = config.dynamicBatching;
-  if (batching === null || config.maxBatchSize === 0) return directPolicy;
-  return {
-    maxBatchSize: config.maxBatchSize,
-    preferredBatchSizes: [...batching.preferredBatchSize].sort((a, b) => a - b),
-    maxQueueDelayNs: batching.maxQueueDelayMicroseconds * 1000,
-    variableInputs: variableInputs(signature),
-    hasOptionalInputs: signature.requiredInputs < signature.inputs.length,
-  };
 }

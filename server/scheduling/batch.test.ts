@@ -17,6 +17,7 @@ function contextOf(signature: ModelSignature): BatchContext & { ended: number; f
     clock: new ManualClock(),
     ended: 0,
     faults,
+    responder: null,
     onBatchEnd(count) {
       this.ended += count;
     },

@@ -4,9 +4,9 @@ import { skipBytesElements } from '../../proto/bytes.ts';
 import { elementCount } from '../../proto/datatype.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
-import type { BatchInput, ExecutionBatch, ExecutionTiming } from '../execution/execution-host.ts';
+import type { BatchInput, ExecutionBatch, ExecutionTiming, InstanceChannel } from '../execution/execution-host.ts';
 import type { Clock } from '../inference/clock.ts';
-import type { InferenceRequest } from '../inference/inference-request.ts';
+import type { InferenceRequest, RequestHolder } from '../inference/inference-request.ts';
 import { InferenceResponse, type ResponseTiming } from '../inference/inference-response.ts';
 import { type ModelSignature, type OutputSpec, reshaped } from '../inference/model-signature.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
@@ -18,10 +18,21 @@ export interface BatchContext {
   readonly clock: Clock;
   /** Hears that a batch of `requestCount` requests has ended and that an instance may be free. */
   onBatchEnd(requestCount: number): void;
+  /** A batch ran, `durationNs` after it was made; its requests are not answered yet. */
+  onExecuted?(batch: Batch, durationNs: number): void;
   /** Takes back the requests of a batch that failed, to run them in smaller ones; they are still executing. */
   onBatchDivided(requests: readonly InferenceRequest[]): void;
+  /** Null: each request is answered at once, with the outputs that it wants. */
+  readonly responder: BatchResponder | null;
   /** A caller threw on its answer: a fault of the server's that must not cost the batch's other callers theirs. */
   onFault(error: unknown): void;
+}
+
+/** Answers in the place of the batch: for schedulers that keep some of the outputs, or keep an order. */
+export interface BatchResponder {
+  /** `outputs`: all of the model's, whatever the request wants; borrowed until this returns. The request may have ended already. */
+  respond(request: InferenceRequest, outputs: readonly Tensor[], timing: ResponseTiming): void;
+  fail(request: InferenceRequest, error: InferenceError): void;
 }
 
 /**
@@ -31,7 +42,7 @@ export interface BatchContext {
  *
  * Inputs are copied once, from the request's body into the host's tensor memory. Outputs are not copied: each request gets views of its rows.
  */
-export class Batch implements ExecutionBatch {
+export class Batch implements ExecutionBatch, RequestHolder {
   readonly requests: readonly InferenceRequest[];
   readonly inputs: readonly BatchInput[];
   readonly batchSize: number;
@@ -39,6 +50,7 @@ export class Batch implements ExecutionBatch {
   /** For each of `inputs`, its position in the model's inputs. */
   readonly #inputIndexes: readonly number[];
   readonly #startedNs: number;
+  #instance: InstanceChannel | null = null;
 
   /** `requests`: at least one, bound and validated; more than one only when the model batches and their shapes agree. */
   constructor(requests: readonly InferenceRequest[], context: BatchContext) {
@@ -76,6 +88,29 @@ export class Batch implements ExecutionBatch {
     this.#inputIndexes = inputIndexes;
   }
 
+  /**
+   * Gives the batch to an instance. False, and nothing done, when that has no tensor memory now. While it runs, the batch holds its requests: one that ends before the batch does is made known to the
+   * instance.
+   */
+  start(instance: InstanceChannel): boolean {
+    // Before: an inline instance is through with it when `execute` returns.
+    this.#instance = instance;
+    for (const request of this.requests) request.holder = this;
+    if (instance.execute(this)) return true;
+    this.#instance = null;
+    for (const request of this.requests) request.holder = null;
+    return false;
+  }
+
+  onRequestCancelled(request: InferenceRequest): void {
+    request.holder = null;
+    const instance = this.#instance;
+    if (instance?.abandon !== undefined) instance.abandon(this, this.requests.indexOf(request));
+  }
+
+  /** Models that run in batches answer once. */
+  onRequestResumed(): void {}
+
   writeInput(index: number, target: Uint8Array): void {
     const input = this.#inputIndexes[index]!;
     if (this.requests.length === 1) {
@@ -97,6 +132,7 @@ export class Batch implements ExecutionBatch {
     const computeOutputNs = timing.outputNs;
     const computeInputNs = Math.max(0, endedNs - this.#startedNs - computeInferNs - computeOutputNs);
     reporter.executed(this.batchSize, computeInputNs, computeInferNs, computeOutputNs);
+    this.#context.onExecuted?.(this, endedNs - this.#startedNs);
     let split: BatchSplit;
     try {
       split = new BatchSplit(outputs, this.#context.signature, this.batchSize);
@@ -104,10 +140,13 @@ export class Batch implements ExecutionBatch {
       this.fail(InferenceError.from(error));
       return;
     }
+    const { responder } = this.#context;
     for (const request of this.requests) {
+      request.holder = null;
+      if (request.isDone) reporter.wasted((computeInferNs * request.batchSize) / this.batchSize);
       const queueNs = this.#startedNs - request.queuedNs;
       try {
-        split.answer(request, { queueNs, computeInputNs, computeInferNs, computeOutputNs });
+        split.answer(request, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, responder);
       } catch (error) {
         this.#context.onFault(error);
       }
@@ -115,15 +154,47 @@ export class Batch implements ExecutionBatch {
     this.#context.onBatchEnd(this.requests.length);
   }
 
+  completeEach(results: readonly (readonly Tensor[] | InferenceError)[], timing: ExecutionTiming): void {
+    const { reporter, clock, responder, signature } = this.#context;
+    const endedNs = clock.nowNs();
+    const computeInferNs = timing.inferNs;
+    const computeOutputNs = timing.outputNs;
+    const computeInputNs = Math.max(0, endedNs - this.#startedNs - computeInferNs - computeOutputNs);
+    reporter.executed(this.batchSize, computeInputNs, computeInferNs, computeOutputNs);
+    this.#context.onExecuted?.(this, endedNs - this.#startedNs);
+    for (let i = 0; i < this.requests.length; i++) {
+      const request = this.requests[i]!;
+      const result = results[i]!;
+      request.holder = null;
+      if (request.isDone) reporter.wasted((computeInferNs * request.batchSize) / this.batchSize);
+      const queueNs = this.#startedNs - request.queuedNs;
+      try {
+        if (result instanceof InferenceError) this.#failOne(request, result);
+        else respond(request, result, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, signature, responder);
+      } catch (error) {
+        this.#context.onFault(error);
+      }
+    }
+    this.#context.onBatchEnd(this.requests.length);
+  }
+
+  #failOne(request: InferenceRequest, error: InferenceError): void {
+    const { responder } = this.#context;
+    if (responder === null) request.fail(error);
+    else responder.fail(request, error);
+  }
+
   /** One request that the model cannot take must not cost the others theirs: a batch that may be divided is, and only what fails alone fails. */
   fail(error: InferenceError, mayDivide = false): void {
     if (mayDivide && this.requests.length > 1) {
+      for (const request of this.requests) request.holder = null;
       this.#context.onBatchDivided(this.requests);
       return;
     }
     for (const request of this.requests) {
+      request.holder = null;
       try {
-        request.fail(error);
+        this.#failOne(request, error);
       } catch (fault) {
         this.#context.onFault(fault);
       }
@@ -171,15 +242,19 @@ class BatchSplit {
     this.#offsets = offsets;
   }
 
-  answer(request: InferenceRequest, timing: ResponseTiming): void {
+  answer(request: InferenceRequest, timing: ResponseTiming, responder: BatchResponder | null): void {
     // At its full length from the start: an array that is pushed to takes room for 17.
     const tensors = new Array<Tensor>(this.#outputs.length);
     let count = 0;
     for (let i = 0; i < this.#outputs.length; i++) {
       const data = this.#take(i, request.batchSize);
-      if (isWanted(request, this.#outputs[i]!.name)) tensors[count++] = this.#tensor(i, request.batchSize, data);
+      if (responder !== null || isWanted(request, this.#outputs[i]!.name)) tensors[count++] = this.#tensor(i, request.batchSize, data);
     }
     if (count < tensors.length) tensors.length = count;
+    if (responder !== null) {
+      responder.respond(request, tensors, timing);
+      return;
+    }
     const { modelName, modelVersion } = this.#signature;
     request.respond(new InferenceResponse(modelName, modelVersion, tensors, null, timing));
   }
@@ -207,6 +282,21 @@ class BatchSplit {
     }
     return { name: output.name, datatype: output.datatype, shape, data };
   }
+}
+
+function respond(
+  request: InferenceRequest,
+  outputs: readonly Tensor[],
+  timing: ResponseTiming,
+  signature: ModelSignature,
+  responder: BatchResponder | null,
+): void {
+  if (responder !== null) {
+    responder.respond(request, outputs, timing);
+    return;
+  }
+  const wanted = request.outputs.length === 0 ? outputs : outputs.filter((output) => isWanted(request, output.name));
+  request.respond(new InferenceResponse(signature.modelName, signature.modelVersion, wanted, null, timing));
 }
 
 /** Whether the request's answer is to have the output `name`. */

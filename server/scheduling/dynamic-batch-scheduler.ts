@@ -1,12 +1,12 @@
 /** @hotpath the one loop that gives waiting requests to instances */
 
-import { InferenceError } from '../../proto/inference-error.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
 import type { InstanceChannel } from '../execution/execution-host.ts';
 import type { Clock, ClockTimer } from '../inference/clock.ts';
 import type { InferenceRequest, RequestHolder } from '../inference/inference-request.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
-import { Batch, type BatchContext } from './batch.ts';
+import { Batch, type BatchContext, type BatchResponder } from './batch.ts';
 import { type BatchDecision, type BatchPolicy, formBatch } from './form-batch.ts';
 import { PendingQueue } from './pending-queue.ts';
 import { queueFull, type Scheduler, schedulerStopping } from './scheduler.ts';
@@ -43,6 +43,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   readonly reporter: ModelReporter;
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
+  readonly responder: BatchResponder | null = null;
   readonly #policy: BatchPolicy;
   readonly #instances: InstanceSource;
   readonly #queue: PendingQueue;
@@ -160,7 +161,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
       if (instance === null) break;
       const batch = this.#takeBatch(this.#decision.take);
       this.#executing += batch.requests.length;
-      if (!instance.execute(batch)) {
+      if (!batch.start(instance)) {
         // No tensor memory at the moment. The requests keep their place: they are the oldest.
         this.#executing -= batch.requests.length;
         this.#queue.unshift(batch.requests);
@@ -177,7 +178,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
       const instance = this.#instances.take(true);
       if (instance === null) return;
       this.#parts.shift();
-      if (!instance.execute(new Batch(part, this))) {
+      if (!new Batch(part, this).start(instance)) {
         this.#parts.unshift(part);
         return;
       }
@@ -199,19 +200,13 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   /** Work that nobody waits for, or that comes too late, is dropped before it runs. */
   #dropGone(nowNs: number): void {
     const gone: InferenceRequest[] = [];
-    this.#queue.removeIf((request) => request.isCancelled || request.deadlineNs <= nowNs, gone);
+    this.#queue.removeIf((request) => request.isDone || request.deadlineNs <= nowNs, gone);
     this.#cancelledCount = 0;
     this.#earliestDeadlineNs = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.#queue.length; i++) {
       this.#earliestDeadlineNs = Math.min(this.#earliestDeadlineNs, this.#queue.at(i).deadlineNs);
     }
-    for (const request of gone) {
-      this.#leaveQueue(request).fail(
-        request.isCancelled
-          ? new InferenceError('CANCELLED', 'the caller went away before the request ran', { failureReason: 'CANCELED' })
-          : new InferenceError('DEADLINE_EXCEEDED', 'Request timeout expired before the request could run', { failureReason: 'REJECTED' }),
-      );
-    }
+    for (const request of gone) this.#leaveQueue(request).expire();
   }
 
   #settleStop(): void {

@@ -11,6 +11,7 @@ import type { InstanceGroup } from '../../execution/instance-group.ts';
 import { systemClock } from '../../inference/clock.ts';
 import type { InferenceRequest } from '../../inference/inference-request.ts';
 import { InferenceResponse } from '../../inference/inference-response.ts';
+import { noNestedCalls } from '../../inference/nested-calls.ts';
 import { ModelReporter } from '../../metrics/model-reporter.ts';
 import { autoCompleteConfig } from '../../model-config/auto-complete-config.ts';
 import { emptyModelConfig } from '../../model-config/parse-model-config.ts';
@@ -267,6 +268,7 @@ function makeModel(name: string): Model {
     reporter: new ModelReporter(name, '1', {}),
     defaultMaxQueueSize: 4096,
     clock: systemClock,
+    nestedCalls: noNestedCalls,
     onFault: () => {},
     onStopped: () => {},
   });

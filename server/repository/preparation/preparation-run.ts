@@ -46,6 +46,7 @@ export class PreparationRun {
     this.#context = {
       signature: model.signature,
       isPlain: false,
+      responder: null,
       reporter: new ModelReporter(model.name, model.version, {}, model.isDecoupled),
       clock,
       onBatchEnd: () => {},

@@ -6,6 +6,7 @@ import { validateRequest } from '../../data-plane/validate-request.ts';
 import { makeRepository } from '../../e2e/serve.ts';
 import { HostPool, type HostPoolOptions } from '../../execution/host-pool.ts';
 import { systemClock } from '../../inference/clock.ts';
+import { noNestedCalls } from '../../inference/nested-calls.ts';
 import { MetricsRegistry } from '../../metrics/metrics.ts';
 import { parseMetricsConfig } from '../../metrics/metrics-config.ts';
 import { decodeInferRequest } from '../../protocols/oip-json/decode-request.ts';
@@ -49,6 +50,7 @@ export class PreparedModels {
       maxQueueSize: 4,
       defaultMaxBatchSize: 4,
       disableAutoComplete: false,
+      nestedCalls: noNestedCalls,
       onFault: () => {},
     });
   }

@@ -20,7 +20,7 @@ export const MESSAGE_FIELDS: Readonly<Record<string, string>> = {
   ModelConfigRequest: 'name:1:string version:2:string',
   ModelConfigResponse: 'config:1:ModelConfig',
   ModelConfig:
-    'name:1:string platform:2:string backend:17:string runtime:25:string version_policy:3:ModelVersionPolicy? max_batch_size:4:int32 input:5:ModelInput[] output:6:ModelOutput[] batch_input:20:BatchInput[] batch_output:21:BatchOutput[] optimization:12:ModelOptimizationPolicy? dynamic_batching:11:ModelDynamicBatching? sequence_batching:13:ModelSequenceBatching? ensemble_scheduling:15:ModelEnsembling? instance_group:7:ModelInstanceGroup[] default_model_filename:8:string cc_model_filenames:9:map<string,string> metric_tags:10:map<string,string> parameters:14:map<string,ModelParameter> model_warmup:16:ModelWarmup[] model_operations:18:ModelOperations? model_transaction_policy:19:ModelTransactionPolicy? model_repository_agents:23:ModelRepositoryAgents? response_cache:24:ModelResponseCache? model_metrics:26:ModelMetrics? version_labels:1001:map<string,int64> golden_check:1002:ModelGoldenCheck[] warmup_requests:1003:string[]',
+    'name:1:string platform:2:string backend:17:string runtime:25:string version_policy:3:ModelVersionPolicy? max_batch_size:4:int32 input:5:ModelInput[] output:6:ModelOutput[] batch_input:20:BatchInput[] batch_output:21:BatchOutput[] optimization:12:ModelOptimizationPolicy? dynamic_batching:11:ModelDynamicBatching? sequence_batching:13:ModelSequenceBatching? ensemble_scheduling:15:ModelEnsembling? instance_group:7:ModelInstanceGroup[] default_model_filename:8:string cc_model_filenames:9:map<string,string> metric_tags:10:map<string,string> parameters:14:map<string,ModelParameter> model_warmup:16:ModelWarmup[] model_operations:18:ModelOperations? model_transaction_policy:19:ModelTransactionPolicy? model_repository_agents:23:ModelRepositoryAgents? response_cache:24:ModelResponseCache? model_metrics:26:ModelMetrics? version_labels:1001:map<string,int64> golden_check:1002:ModelGoldenCheck[] warmup_requests:1003:string[] learned_batching:1004:ModelLearnedBatching?',
   ModelVersionPolicy: 'latest:1:ModelVersionPolicy.Latest? all:2:ModelVersionPolicy.All? specific:3:ModelVersionPolicy.Specific?',
   'ModelVersionPolicy.Latest': 'num_versions:1:uint32',
   'ModelVersionPolicy.All': '',
@@ -63,7 +63,10 @@ export const MESSAGE_FIELDS: Readonly<Record<string, string>> = {
   'ModelSequenceBatching.InitialState': 'data_type:1:DataType dims:2:int64-text[] zero_data:3:bool? data_file:4:string? name:5:string',
   ModelEnsembling: 'step:1:ModelEnsembling.Step[] max_inflight_requests:2:uint32',
   'ModelEnsembling.Step':
-    'model_name:1:string model_version:2:int64 input_map:3:map<string,string> output_map:4:map<string,string> model_namespace:5:string',
+    'model_name:1:string model_version:2:int64 input_map:3:map<string,string> output_map:4:map<string,string> model_namespace:5:string when:1001:ModelEnsembling.Condition[] fallback:1002:ModelEnsembling.Fallback? timeout_microseconds:1003:uint64-text',
+  'ModelEnsembling.Condition': 'tensor:1:string equals:2:string[] not:3:bool',
+  'ModelEnsembling.Fallback':
+    'model_name:1:string model_version:2:int64-text input_map:3:map<string,string> output_map:4:map<string,string>',
   ModelInstanceGroup:
     'name:1:string count:2:int32 gpus:3:int32[] kind:4:ModelInstanceGroup.Kind profile:5:string[] rate_limiter:6:ModelRateLimiter? passive:7:bool secondary_devices:8:ModelInstanceGroup.SecondaryDevice[] host_policy:9:string',
   ModelRateLimiter: 'resources:1:ModelRateLimiter.Resource[] priority:2:uint32',
@@ -83,6 +86,7 @@ export const MESSAGE_FIELDS: Readonly<Record<string, string>> = {
   'ModelMetrics.MetricControl.MetricIdentifier': 'family:1:string',
   'ModelMetrics.MetricControl.HistogramOptions': 'buckets:1:double[]',
   ModelGoldenCheck: 'name:1:string file:2:string absolute_tolerance:3:double relative_tolerance:4:double',
+  ModelLearnedBatching: 'disable:1:bool max_queue_time_microseconds:2:uint64-text',
   ModelStatisticsRequest: 'name:1:string version:2:string',
   ModelStatisticsResponse: 'modelStats:1:ModelStatistics[]',
   ModelStatistics:
