@@ -6,6 +6,7 @@ import { systemClock } from './inference/clock.ts';
 import type { Logger } from './log.ts';
 import { OTHERS } from './metrics/load-counts.ts';
 import type { MetricsRegistry } from './metrics/metrics.ts';
+import { openResponseStore } from './open-response-store.ts';
 import type { ServerOptions } from './options/index.ts';
 import { decodeInferRequest } from './protocols/oip-json/decode-request.ts';
 import { whyIncomplete } from './repository/files/model-files.ts';
@@ -13,10 +14,15 @@ import { ModelLoader } from './repository/model-loader.ts';
 import { ModelRepository } from './repository/model-repository.ts';
 import type { LifecycleEvents } from './repository/model-swap.ts';
 import { RepositoryPoll } from './repository/watch/repository-poll.ts';
+import type { ResponseStore } from './scheduling/cache/response-store.ts';
+import { ModelCalls } from './scheduling/model-calls.ts';
+import { RateLimiter } from './scheduling/rate-limit/rate-limiter.ts';
 
 export interface OpenRepository {
   readonly pool: HostPool;
   readonly repository: ModelRepository;
+  /** Null: the server has no response cache. */
+  readonly responseStore: ResponseStore | null;
   /** To be started once everything is loaded; null where the control mode is not `poll`. */
   readonly poll: RepositoryPoll | null;
 }
@@ -34,7 +40,9 @@ export function openRepository(
   const clock = systemClock;
   const directories = options.modelRepository.map((directory) => resolve(directory));
   const warn = (model: string, message: string): void => log.warn({ model }, message);
+  const nested = new NestedInference(clock, onFault);
   const pool = new HostPool({
+    calls: new ModelCalls(nested),
     kind: options.executionHost,
     executionTimeoutMs: options.executionTimeoutMs,
     loadTimeoutMs: options.loadTimeoutMs,
@@ -45,15 +53,19 @@ export function openRepository(
     keepsSpareHost: options.modelControlMode !== 'none' || options.loadOnDemand,
     log,
   });
-  const nested = new NestedInference(clock);
+  const responseStore = openResponseStore(options, log);
+  metrics.cacheCounts = responseStore?.counts ?? null;
   const loader = new ModelLoader({
     pool,
     metrics,
     clock,
     maxQueueSize: options.maxQueueSize,
+    maxQueueTimeNs: options.learnedBatching ? options.maxQueueTimeMs * 1e6 : null,
     defaultMaxBatchSize: options.defaultMaxBatchSize,
     disableAutoComplete: options.disableAutoCompleteConfig,
     nestedCalls: nested,
+    responseStore,
+    rateLimiter: options.rateLimit === 'off' ? null : new RateLimiter(options.rateLimitResource, clock),
     onFault,
     warn,
     fileRules: { allowOutsideLinks: options.allowOutsideLinks, maxModelBytes: options.maxModelBytes },
@@ -73,6 +85,7 @@ export function openRepository(
     retryCount: options.modelLoadRetryCount,
     keepPreviousMs: options.modelControlMode === 'none' ? 0 : options.rollbackKeepSecs * 1000,
     allowOutsideLinks: options.allowOutsideLinks,
+    allowUploadedCode: options.allowUploadedCode,
     maxOverrideBytes: options.maxModelBytes,
     onDemand: options.loadOnDemand
       ? {
@@ -89,6 +102,7 @@ export function openRepository(
         }
       : null,
     whyIncomplete,
+    nestedCalls: nested,
   });
   nested.connect(repository);
   const poll =
@@ -107,7 +121,7 @@ export function openRepository(
           },
         })
       : null;
-  return { pool, repository, poll };
+  return { pool, repository, responseStore, poll };
 }
 
 function lifecycleEvents({ loadCounts }: MetricsRegistry, log: Logger, isOnDisk: (model: string) => boolean): LifecycleEvents {

@@ -53,10 +53,11 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
   });
   const onFault = (error: unknown): void => log.error({ err: error }, 'a fault in the server; the request was failed');
   const reportModelFailure = modelFailureLog(log);
-  const { pool, repository, poll } = openRepository(options, metrics, log, onFault);
+  const { pool, repository, responseStore, poll } = openRepository(options, metrics, log, onFault);
   const recorder = openRecorder(options, log);
   const admission = new Admission(options.maxInflightRequests, options.httpMaxBufferedBytes);
-  const door = new InferenceDoor(repository, admission, systemClock, log.isLevelEnabled('debug') ? requestLog(log) : null, recorder);
+  const requests = log.isLevelEnabled('debug') ? requestLog(log) : null;
+  const door = new InferenceDoor(repository, admission, systemClock, requests, recorder, onFault);
 
   let isLoaded = false;
   let isDraining = false;
@@ -80,6 +81,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     await poll?.stop();
     await recorder?.stop();
     await pool.stop();
+    await responseStore?.close();
     await metrics.close();
   };
   try {

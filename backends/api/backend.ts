@@ -7,6 +7,7 @@
  */
 
 import type { Datatype } from '../../proto/datatype.ts';
+import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import type { ModelConfig } from './model-config.ts';
 
@@ -18,6 +19,47 @@ export interface BackendModule {
 export interface BackendOptions {
   /** `--backend-config` settings of this backend, name to value. */
   readonly settings: Readonly<Record<string, string>>;
+  /** Where models are code: what their host does for them. Left out in hosts that don't run such. */
+  readonly services?: HostServices;
+}
+
+/** What a host does for a model that is code. */
+export interface HostServices {
+  log(level: 'debug' | 'info' | 'warn' | 'error', text: string): void;
+  /**
+   * Asks another model, by the server's own door. The responses, each with the outputs that were asked for; what goes wrong is thrown as InferenceError. Ending the iteration cancels the call, and
+   * so does the end of the request that made it. The bytes of a response are the caller's.
+   */
+  call(call: ModelCall): AsyncIterable<readonly Tensor[]>;
+}
+
+export interface ModelCall {
+  readonly modelName: string;
+  /** '' for the version that the model's policy chooses. */
+  readonly modelVersion: string;
+  readonly id: string;
+  readonly inputs: readonly Tensor[];
+  /** Empty: all of them. */
+  readonly outputs: readonly string[];
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  /** 0: the model's default. */
+  readonly priority: number;
+  readonly sequence: RequestSequence | null;
+  /** For whom it is made; null: for nobody, in the background. */
+  readonly caller: RequestPlace | null;
+  readonly signal: AbortSignal | null;
+}
+
+export interface RequestSequence {
+  readonly id: bigint | string;
+  readonly isStart: boolean;
+  readonly isEnd: boolean;
+}
+
+/** A request that is being executed, or all those of its batch (`index` -1). */
+export interface RequestPlace {
+  readonly execution: number;
+  readonly index: number;
 }
 
 export interface Backend {
@@ -53,6 +95,8 @@ export interface TensorMetadata {
 export interface ModelMetadata {
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
+  /** The model's own word on batches: 0: it has no batch dimension. Left out where only the shapes tell. */
+  readonly maxBatchSize?: number;
 }
 
 export interface Model {
@@ -61,6 +105,8 @@ export interface Model {
   createInstance(): Promise<ModelInstance>;
   /** Instead of `createInstance`, for a model whose configuration says `model_transaction_policy { decoupled: true }`. */
   createDecoupledInstance?(): Promise<DecoupledModelInstance>;
+  /** Instead of `createInstance`, in hosts that run models' own code. */
+  createRequestInstance?(): Promise<RequestModelInstance>;
   unload(): Promise<void>;
 }
 
@@ -104,7 +150,37 @@ export interface DecoupledModelInstance {
   dispose(): Promise<void>;
 }
 
+/** An instance that is given a batch's requests one by one, and takes its time: it runs on the host's event loop, many batches at once where it waits for something. */
+export interface RequestModelInstance {
+  /** How many batches it works on at once, 1 or more. Left out, or over the host's own bound: that bound. */
+  readonly maxBatches?: number;
+  /** For each request, in order, every output of the model in the metadata's order, or why it failed. What it throws instead fails all of them. */
+  execute(requests: readonly ModelRequest[]): Promise<readonly (readonly Tensor[] | InferenceError)[]>;
+  dispose(): Promise<void>;
+}
+
+/** One request of a batch, with what the protocols say of it. */
+export interface ModelRequest {
+  readonly id: string;
+  /** Those present, with the names and datatypes of the metadata; the bytes begin on 8-byte boundaries and are the request's own. */
+  readonly inputs: readonly Tensor[];
+  /** Empty: all of them. */
+  readonly outputs: readonly string[];
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  readonly priority: number;
+  readonly sequence: RequestSequence | null;
+  /** First dimension of the inputs where the model batches, 1 elsewhere. */
+  readonly batchSize: number;
+  /** On this process's `performance.now()`; Infinity: none. */
+  readonly deadlineMs: number;
+  /** Nobody waits any more. */
+  readonly signal: AbortSignal;
+  readonly place: RequestPlace;
+}
+
 export interface DecoupledRequest {
+  /** In hosts that run models' own code: the same request, with all that is known of it. */
+  readonly request?: ModelRequest;
   /** Those present, with the names and datatypes of the metadata. */
   readonly inputs: readonly Tensor[];
   /** Request parameters that are not reserved words of the protocol. */

@@ -35,8 +35,26 @@ function rows(count: number, datatype: Datatype, columns: number): Uint8Array {
   return datatype === 'BYTES' ? encodeBytes(new Array(count * columns).fill('a token')) : new Uint8Array(count * columns * 4);
 }
 
-function addCase(what: string, requestCount: number, datatype: Datatype, columns: number, tensors: number): void {
-  const signature = signatureOf(datatype, columns, tensors);
+/** Every request is concatenated with the others, told apart by two tensors that the server makes, and gets back what its shape says. */
+function raggedSignature(columns: number): ModelSignature {
+  const signature = signatureOf('FP32', columns, 1);
+  const made = (['ACCUMULATED_ELEMENT_COUNT_WITH_ZERO', 'ITEM_SHAPE'] as const).map((kind) => ({
+    name: kind,
+    kind,
+    datatype: 'INT32' as const,
+    source: 0,
+  }));
+  return { ...signature, batchTensors: { ragged: [true], made, scatterBy: [0] } };
+}
+
+function addCase(
+  what: string,
+  requestCount: number,
+  datatype: Datatype,
+  columns: number,
+  tensors: number,
+  signature: ModelSignature = signatureOf(datatype, columns, tensors),
+): void {
   const context: BatchContext = {
     signature,
     reporter: new ModelReporter('identity', '1', {}),
@@ -80,7 +98,8 @@ function addCase(what: string, requestCount: number, datatype: Datatype, columns
   bench.add(what, count, () => {
     for (let i = 0; i < count; i++) {
       const batch = new Batch(requests, context);
-      for (let input = 0; input < tensors; input++) batch.writeInput(input, memory.subarray(0, batch.inputs[input]!.byteLength));
+      for (let input = 0; input < batch.inputs.length; input++)
+        batch.writeInput(input, memory.subarray(0, batch.inputs[input]!.byteLength));
       for (let r = 0; r < requestCount; r++) requests[r]!.isDone = false;
       batch.complete(outputs, timing);
     }
@@ -95,4 +114,5 @@ addCase('8 requests, 2 x FP32 [1,16]', 8, 'FP32', 16, 2);
 addCase('32 requests, 2 x FP32 [1,16]', 32, 'FP32', 16, 2);
 addCase('8 requests, FP32 [1,150528]', 8, 'FP32', 150_528, 1);
 addCase('32 requests, BYTES [1,16]', 32, 'BYTES', 16, 1);
+addCase('8 requests, ragged FP32 [1,16], 2 made, scattered', 8, 'FP32', 16, 1, raggedSignature(16));
 await bench.run();

@@ -17,7 +17,7 @@ for (let i = 0; i < 64; i++) {
 const one = new PendingQueue(1);
 one.push(queue.at(0));
 const plain: BatchPolicy = { ...directPolicy, maxBatchSize: 32 };
-const decision: BatchDecision = { take: 0, waitNs: 0, isComplete: false };
+const decision: BatchDecision = { take: 0, waitNs: 0, isComplete: false, requests: 0, rows: 0 };
 
 const bench = new CallBench('form batch, 64 requests of one row wait');
 const cases: [string, PendingQueue, BatchPolicy][] = [

@@ -35,6 +35,19 @@ function answer(requestsPerTick: number, through: InferenceDoor = door): number 
   return caller.count;
 }
 
+/** Each with a deadline that does not come. */
+function answerInTime(): number {
+  for (let sent = 0; sent < COUNT; ) {
+    for (let i = 0; i < 64; i++, sent++) {
+      const request = addSubRequest(caller);
+      request.deadlineNs = clock.nowNs() + 3_600e9;
+      door.infer(request, model);
+    }
+    clock.tick();
+  }
+  return caller.count;
+}
+
 const bench = new CallBench('an inference request from the door to its answer, add_sub [1,16]')
   .add('making the request alone', COUNT, () => {
     for (let i = 0; i < COUNT; i++) kept[i] = addSubRequest(caller);
@@ -43,6 +56,7 @@ const bench = new CallBench('an inference request from the door to its answer, a
   .add('one request a tick', COUNT, () => answer(1))
   .add(`${MAX_BATCH_SIZE} requests a tick, one batch`, COUNT, () => answer(MAX_BATCH_SIZE))
   .add('64 requests a tick, 8 batches', COUNT, () => answer(64))
+  .add('64 requests a tick, each with a deadline', COUNT, answerInTime)
   .add('64 requests a tick, and a recorder that has its requests', COUNT, () => answer(64, recordingDoor));
 await bench.run();
 if (model.scheduler.inflightCount > 0) throw new Error(`${model.scheduler.inflightCount} requests were not answered`);

@@ -33,7 +33,7 @@ for (const { what, metadata, batch } of EXAMPLES) {
     writeRequest(words, bytes, 0, recordBytes, 1, 1, tensors, batch);
     const response = recordBytes + inputAreaBytes(batch);
     const area = response + tensors.responseBytes;
-    const areaBytes = tensors.outputBytes(batch.inputs) + 64 * 1024;
+    const areaBytes = tensors.outputBytes(batch) + 64 * 1024;
     let sum = 0;
     for (let i = 0; i < calls; i++) {
       const error = worker.run(words, 0, bytes, bytes, area, areaBytes);

@@ -16,13 +16,13 @@ export class RoundTrips {
   readonly #channel: InstanceChannel;
   #onCapacity: () => void = () => {};
 
-  static async create(host: ExecutionHost, model: Uint8Array): Promise<RoundTrips> {
+  static async create(host: ExecutionHost, model: Uint8Array, backend = 'onnxruntime', file = 'model.onnx'): Promise<RoundTrips> {
     const directory = mkdtempSync(join(tmpdir(), 'nereid-bench-'));
-    const modelPath = join(directory, 'model.onnx');
+    const modelPath = join(directory, file);
     writeFileSync(modelPath, model);
     const config = {
       name: 'model',
-      backend: 'onnxruntime',
+      backend,
       platform: '',
       input: [],
       output: [],

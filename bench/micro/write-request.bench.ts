@@ -21,14 +21,7 @@ for (const { what, metadata, batch } of EXAMPLES) {
       const recordBytes = requestBytes(batch.inputs);
       const outputOffset = recordBytes + inputAreaBytes(batch);
       writeRequest(words, bytes, 0, recordBytes, 1, i, tensors, batch);
-      writeOutputRoom(
-        words,
-        0,
-        outputOffset,
-        tensors.responseBytes,
-        outputOffset + tensors.responseBytes,
-        tensors.outputBytes(batch.inputs),
-      );
+      writeOutputRoom(words, 0, outputOffset, tensors.responseBytes, outputOffset + tensors.responseBytes, tensors.outputBytes(batch));
       sum += outputOffset;
     }
     return sum;

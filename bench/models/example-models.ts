@@ -3,6 +3,7 @@
  * trained. The `simple` models are the ones that the clients' examples for V2 servers expect, by the same names.
  */
 import { digitPixels, readDigits } from './digits-data.ts';
+import { correlationAdder, startAdder } from './sequence-models.ts';
 import { addSub, identity } from './test-models.ts';
 
 /** Contents by path, relative to the repository root. The same on every call and every machine. */
@@ -14,6 +15,10 @@ export function exampleFiles(): ReadonlyMap<string, Uint8Array> {
     ['model-repository/simple_identity/config.pbtxt', text(simpleIdentityConfig)],
     ['model-repository/simple_string/1/model.onnx', addSub('BYTES')],
     ['model-repository/simple_string/config.pbtxt', text(simpleStringConfig)],
+    ['model-repository/simple_sequence/1/model.onnx', startAdder()],
+    ['model-repository/simple_sequence/config.pbtxt', text(simpleSequenceConfig)],
+    ['model-repository/simple_dyna_sequence/1/model.onnx', correlationAdder()],
+    ['model-repository/simple_dyna_sequence/config.pbtxt', text(simpleDynaSequenceConfig)],
     ['model-repository/repeat_int32/1/README.md', text(repeatReadme)],
     ['model-repository/repeat_int32/config.pbtxt', text(repeatConfig)],
     ['model-repository/digits/config.yaml', text(digitsConfig)],
@@ -49,6 +54,46 @@ backend: "onnxruntime"
 max_batch_size: 8
 ${tensors('input', 'TYPE_STRING', 'INPUT0', 'INPUT1')}
 ${tensors('output', 'TYPE_STRING', 'OUTPUT0', 'OUTPUT1')}
+`;
+
+const simpleSequenceConfig = `# Returns each number of a sequence; the first one comes back 1 higher. Requests need a sequence_id, the first one sequence_start.
+name: "simple_sequence"
+backend: "onnxruntime"
+max_batch_size: 8
+sequence_batching {
+  max_sequence_idle_microseconds: 5000000
+  control_input [
+${control('START', 'CONTROL_SEQUENCE_START')},
+${control('READY', 'CONTROL_SEQUENCE_READY')}
+  ]
+}
+${tensor('input', 'INPUT')}
+${tensor('output', 'OUTPUT')}
+`;
+
+const simpleDynaSequenceConfig = `# As "simple_sequence", and the last number of a sequence comes back higher by the sequence_id. Batched by whichever sequence has a request.
+name: "simple_dyna_sequence"
+backend: "onnxruntime"
+max_batch_size: 8
+sequence_batching {
+  oldest {
+    max_candidate_sequences: 64
+    preferred_batch_size: [ 4, 8 ]
+    max_queue_delay_microseconds: 0
+  }
+  max_sequence_idle_microseconds: 5000000
+  control_input [
+${control('START', 'CONTROL_SEQUENCE_START')},
+${control('READY', 'CONTROL_SEQUENCE_READY')},
+${control('END', 'CONTROL_SEQUENCE_END')},
+    {
+      name: "CORRID"
+      control [ { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 } ]
+    }
+  ]
+}
+${tensor('input', 'INPUT')}
+${tensor('output', 'OUTPUT')}
 `;
 
 const repeatReadme = `The backend \`repeat\` needs no model file. The directory says that there is a version 1.
@@ -92,6 +137,14 @@ output:
 `;
 
 const digitNames = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'];
+
+function control(name: string, kind: string): string {
+  return `    {\n      name: "${name}"\n      control [ { kind: ${kind} int32_false_true: [ 0, 1 ] } ]\n    }`;
+}
+
+function tensor(field: 'input' | 'output', name: string): string {
+  return `${field} [ { name: "${name}" data_type: TYPE_INT32 dims: [ 1 ] } ]`;
+}
 
 function tensors(field: 'input' | 'output', dataType: string, ...names: string[]): string {
   const entries = names.map((name) => `  {\n    name: "${name}"\n    data_type: ${dataType}\n    dims: [ 16 ]\n  }`);

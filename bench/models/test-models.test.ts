@@ -228,6 +228,24 @@ describe('models that behave badly', () => {
   });
 });
 
+test('deep takes longer for more layers and for more rows, and gives back its input', async () => {
+  const time = async (layers: number, rows: number): Promise<number> => {
+    const values = Float32Array.from({ length: rows * 256 }, (_, index) => index - 7.5);
+    const input = new Tensor('float32', values, [rows, 256]);
+    const session = await InferenceSession.create(models.deep(layers), options);
+    await session.run({ INPUT0: input });
+    const start = performance.now();
+    const { OUTPUT0 } = await session.run({ INPUT0: input });
+    const elapsed = performance.now() - start;
+    expect(OUTPUT0!.dims).toEqual([rows, 256]);
+    expect(OUTPUT0!.data).toEqual(input.data);
+    return elapsed;
+  };
+  const base = await time(10, 8);
+  expect(await time(1000, 8)).toBeGreaterThan(5 * base);
+  expect(await time(10, 512)).toBeGreaterThan(5 * base);
+});
+
 describe('other models', () => {
   test('dynamicOutput gives as many values as there are non-zero ones', async () => {
     const session = await InferenceSession.create(models.dynamicOutput(), options);

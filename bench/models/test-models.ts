@@ -159,6 +159,24 @@ function heavyGraph(multiplications: number | undefined): OnnxGraph {
   return { name: 'heavy', inputs, outputs: [{ name: 'OUTPUT0', elementType: 'FLOAT', dims }], initializers, nodes };
 }
 
+/**
+ * Takes long, and the longer the more rows there are: each row goes `layers` times through a 256 x 256 matrix (a few us each time on one core). OUTPUT0 is INPUT0, both FP32 ['batch', 256].
+ */
+export function deep(layers: number): Uint8Array {
+  const dims = ['batch', heavySize];
+  return encodeOnnxModel({
+    name: 'deep',
+    inputs: [{ name: 'INPUT0', elementType: 'FLOAT', dims }],
+    outputs: [{ name: 'OUTPUT0', elementType: 'FLOAT', dims }],
+    initializers: [int64('square', [2], heavySize, heavySize), int64('layers', [], layers)],
+    nodes: [
+      { op: 'ConstantOfShape', inputs: ['square'], outputs: ['zeros'] },
+      { op: 'EyeLike', inputs: ['zeros'], outputs: ['unit'] },
+      loopNode('layers', '', 'INPUT0', 'OUTPUT0', dims, (carried, next) => [{ op: 'MatMul', inputs: [carried, 'unit'], outputs: [next] }]),
+    ],
+  });
+}
+
 /** An output whose size the values decide: OUTPUT0, INT64 ['found'], lists where in INPUT0, FP32 ['length'], the value isn't zero. */
 export function dynamicOutput(): Uint8Array {
   return encodeOnnxModel({
@@ -228,6 +246,69 @@ export function memoryBomb(): Uint8Array {
   });
 }
 
+/**
+ * Shows what a ragged batch looks like from inside. Inputs: RAGGED FP32 ['elements'], the requests' elements one after the other, and one for each kind of tensor that a server
+ * makes for a batch, of type `made`: COUNT, TOTAL ['requests'], EDGES ['edges'], LONGEST ['longest'], SHAPES ['rows', 'rank'], EXTENTS ['extents'].
+ *
+ * SUM, FP32 ['rows', 1], is each request's own sum, found by EDGES. The others show an input to every row: SEES_RAGGED FP32 ['rows', 'elements'], SEES_COUNT and so on of type `made`;
+ * SEES_SHAPES is SHAPES itself. Requests have one row each.
+ */
+export function raggedBatch(made: 'INT32' | 'FP32' = 'INT32'): Uint8Array {
+  const elementType = elementTypeOf[made];
+  const shown = [
+    { name: 'COUNT', length: 'requests' },
+    { name: 'TOTAL', length: 'requests' },
+    { name: 'EDGES', length: 'edges' },
+    { name: 'LONGEST', length: 'longest' },
+    { name: 'EXTENTS', length: 'extents' },
+  ];
+  return encodeOnnxModel({
+    name: 'ragged_batch',
+    inputs: [
+      { name: 'RAGGED', elementType: 'FLOAT', dims: ['elements'] },
+      ...shown.map(({ name, length }) => ({ name, elementType, dims: [length] })),
+      { name: 'SHAPES', elementType, dims: ['rows', 'rank'] },
+    ],
+    outputs: [
+      { name: 'SUM', elementType: 'FLOAT', dims: ['rows', 1] },
+      { name: 'SEES_RAGGED', elementType: 'FLOAT', dims: ['rows', 'elements'] },
+      ...shown.map(({ name, length }) => ({ name: `SEES_${name}`, elementType, dims: ['rows', length] })),
+      { name: 'SEES_SHAPES', elementType, dims: ['rows', 'rank'] },
+    ],
+    initializers: [
+      int64('axis_0', [1], 0),
+      int64('axis_1', [1], 1),
+      int64('axis', [], 0),
+      int64('one', [1], 1),
+      int64('minus_one', [1], -1),
+      int64('end', [1], Number.MAX_SAFE_INTEGER),
+      int64('start', [1], 0),
+      float32('none', [1], 0),
+    ],
+    nodes: [
+      // A column of as many zeros as there are requests turns a list into a row for each of them.
+      { op: 'Sub', inputs: ['COUNT', 'COUNT'], outputs: ['zeros'] },
+      { op: 'Unsqueeze', inputs: ['zeros', 'axis_1'], outputs: ['column'] },
+      castNode('column', 'float_column', 'FLOAT'),
+      ...shown.flatMap(({ name }): OnnxNode[] => [
+        { op: 'Unsqueeze', inputs: [name, 'axis_0'], outputs: [`row_${name}`] },
+        { op: 'Add', inputs: ['column', `row_${name}`], outputs: [`SEES_${name}`] },
+      ]),
+      { op: 'Unsqueeze', inputs: ['RAGGED', 'axis_0'], outputs: ['row_RAGGED'] },
+      { op: 'Add', inputs: ['float_column', 'row_RAGGED'], outputs: ['SEES_RAGGED'] },
+      { op: 'Identity', inputs: ['SHAPES'], outputs: ['SEES_SHAPES'] },
+      { op: 'CumSum', inputs: ['RAGGED', 'axis'], outputs: ['sums'] },
+      { op: 'Concat', inputs: ['none', 'sums'], outputs: ['sums_before'], attributes: { axis: { int: 0 } } },
+      castNode('EDGES', 'edge_indexes', 'INT64'),
+      { op: 'Gather', inputs: ['sums_before', 'edge_indexes'], outputs: ['at_edges'] },
+      { op: 'Slice', inputs: ['at_edges', 'one', 'end'], outputs: ['at_ends'] },
+      { op: 'Slice', inputs: ['at_edges', 'start', 'minus_one'], outputs: ['at_starts'] },
+      { op: 'Sub', inputs: ['at_ends', 'at_starts'], outputs: ['own'] },
+      { op: 'Unsqueeze', inputs: ['own', 'axis_1'], outputs: ['SUM'] },
+    ],
+  });
+}
+
 function castNode(input: string, output: string, to: OnnxElementType): OnnxNode {
   return { op: 'Cast', inputs: [input], outputs: [output], attributes: { to: { int: onnxElementType[to] } } };
 }
@@ -241,7 +322,7 @@ function loopNode(
   condition: string,
   start: string,
   result: string,
-  dims: readonly number[],
+  dims: readonly OnnxDimension[],
   step: (carried: string, next: string) => readonly OnnxNode[],
 ): OnnxNode {
   const body: OnnxGraph = {

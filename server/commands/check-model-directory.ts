@@ -256,6 +256,13 @@ async function checkNamedFiles(
   const named: [string, string, string][] = [
     ...written.goldenCheck.map(({ file }, index): [string, string, string] => [`golden_check[${index}].file`, 'golden', file]),
     ...written.warmupRequests.map((file, index): [string, string, string] => [`warmup_requests[${index}]`, 'warmup', file]),
+    ...(written.sequenceBatching?.state ?? []).flatMap(({ initialState }, index) =>
+      initialState.map(({ dataFile }, at): [string, string, string] => [
+        `sequence_batching.state[${index}].initial_state[${at}].data_file`,
+        'initial_state',
+        dataFile ?? '',
+      ]),
+    ),
     ...written.modelWarmup.flatMap(({ inputs }, index) =>
       Object.entries(inputs).map(([input, { inputDataFile }]): [string, string, string] => [
         `model_warmup[${index}].inputs[${JSON.stringify(input)}].input_data_file`,

@@ -1,3 +1,6 @@
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InferenceError } from '../../proto/inference-error.ts';
@@ -83,6 +86,7 @@ function repeat(caller: Caller, values: readonly number[], delayMs = 0, outputs:
 describe.each(['process', 'inline'] as const)('a decoupled model through the door, in a host of kind %s', (kind) => {
   let pool: HostPool;
   let repository: ModelRepository;
+  let examples: string;
   let door: InferenceDoor;
   let metrics: MetricsRegistry;
   const admission = new Admission(1000, 1 << 20);
@@ -92,6 +96,9 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
     const onFault = (error: unknown): void => {
       throw error;
     };
+    examples = mkdtempSync(join(tmpdir(), 'nereid-'));
+    for (const name of ['repeat_int32', 'simple', 'simple_string'])
+      cpSync(join(exampleRepository, name), join(examples, name), { recursive: true });
     pool = new HostPool({ kind, tensorMemoryBytes: 16 * 1024 * 1024, log: quiet });
     metrics = new MetricsRegistry({ config: parseMetricsConfig(['histogram_latencies=true']) });
     const loader = new ModelLoader({
@@ -105,7 +112,7 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
       onFault,
     });
     repository = new ModelRepository({
-      directories: [exampleRepository],
+      directories: [examples],
       modelFile: null,
       controlMode: 'none',
       loadModels: [],
@@ -123,6 +130,7 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
     await repository.stop();
     await pool.stop();
     await metrics.close();
+    rmSync(examples, { recursive: true });
   });
 
   it('is served from a version directory without a model file, beside the others', () => {

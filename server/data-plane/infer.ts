@@ -8,6 +8,7 @@ import type { Model } from '../repository/model.ts';
 import type { ModelRepository } from '../repository/model-repository.ts';
 import { thenWaiting, type Waiting } from '../repository/waiting.ts';
 import type { Admission } from './admission.ts';
+import { DeadlineWatch, deadlinePassed } from './deadline-watch.ts';
 import type { RequestRecorder } from './request-recorder.ts';
 import { settleStatistics } from './settle-statistics.ts';
 import { validateRequest } from './validate-request.ts';
@@ -27,6 +28,8 @@ export class InferenceDoor implements RequestObserver {
   readonly #repository: ModelRepository;
   readonly #admission: Admission;
   readonly #clock: Clock;
+  /** Of requests, and of those that wait for their models. */
+  readonly deadlines: DeadlineWatch;
   readonly #log: RequestLog | null;
   readonly #recorder: RequestRecorder | null;
 
@@ -36,10 +39,12 @@ export class InferenceDoor implements RequestObserver {
     clock: Clock,
     log: RequestLog | null,
     recorder: RequestRecorder | null = null,
+    onFault: (error: unknown) => void = () => {},
   ) {
     this.#repository = repository;
     this.#admission = admission;
     this.#clock = clock;
+    this.deadlines = new DeadlineWatch(clock, onFault);
     this.#log = log;
     this.#recorder = recorder;
   }
@@ -58,6 +63,11 @@ export class InferenceDoor implements RequestObserver {
     return routed instanceof Promise ? thenWaiting(routed, requireUnary) : requireUnary(routed);
   }
 
+  /** When a caller's patience ends that began now and lasts for `timeoutMs`; Infinity: never. */
+  deadlineAfter(timeoutMs: number): number {
+    return timeoutMs === Number.POSITIVE_INFINITY ? timeoutMs : this.#clock.nowNs() + timeoutMs * 1e6;
+  }
+
   /** A request of so many bytes waits for its model: it counts among those in flight until `release`. Throws UNAVAILABLE when there is no room. */
   hold(bytes: number): void {
     this.#admission.admit(bytes);
@@ -69,11 +79,15 @@ export class InferenceDoor implements RequestObserver {
 
   /**
    * Admits, validates and enqueues. Throws InferenceError when the request is refused at once; after a return the request's caller hears of its end,
-   * exactly once.
+   * exactly once, and no later than its deadline.
    */
   infer(request: InferenceRequest, model: Model): void {
     request.receivedNs = this.#clock.nowNs();
     validateRequest(request, model.signature);
+    if (request.deadlineNs <= request.receivedNs) {
+      model.reporter.requestFailed('REJECTED', 0);
+      throw deadlinePassed('the request arrived');
+    }
     this.#admission.admit(request.inputBytes);
     request.model = model;
     model.lastUsedNs = request.receivedNs;
@@ -87,6 +101,7 @@ export class InferenceDoor implements RequestObserver {
       model.reporter.requestFailed(refusal.failureReason, 0);
       throw refusal;
     }
+    if (request.deadlineNs !== Number.POSITIVE_INFINITY && !request.isDone) this.deadlines.add(request);
   }
 
   /** Every protocol tells of a request that ended with a throw of its decoder, of `route` or of `infer`, so that the request log has them all. */
@@ -96,6 +111,7 @@ export class InferenceDoor implements RequestObserver {
 
   onRequestEnd(request: InferenceRequest, response: InferenceResponse | null, error: InferenceError | null): void {
     this.#admission.release(request.inputBytes);
+    if (request.watchIndex >= 0) this.deadlines.remove(request);
     const nowNs = this.#clock.nowNs();
     const durationNs = nowNs - request.receivedNs;
     const model = request.model as Model;

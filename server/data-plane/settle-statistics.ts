@@ -2,7 +2,7 @@
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { InferenceRequest } from '../inference/inference-request.ts';
-import type { InferenceResponse } from '../inference/inference-response.ts';
+import { cachedTiming, type InferenceResponse } from '../inference/inference-response.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
 
 /** What a request that ended counts for in its model's statistics, whoever sent it. */
@@ -16,6 +16,10 @@ export function settleStatistics(
   const timing = response === null ? request.timing : response.timing;
   if (error !== null || timing === null) {
     reporter.requestFailed(error === null ? 'OTHER' : error.failureReason, durationNs);
+    return;
+  }
+  if (timing === cachedTiming) {
+    reporter.requestSucceededFromCache(durationNs);
     return;
   }
   const { queueNs, computeInputNs, computeInferNs, computeOutputNs } = timing;

@@ -221,7 +221,7 @@ function isWellFormed({ headers, body }: RawHttpResponse): boolean {
   return headerLength + binaryBytes === body.length;
 }
 
-/** 501: a shared memory region or a sequence, which damage can ask for as well as anyone. */
+/** 501: a shared memory region, which damage can ask for as well as anyone. */
 const isRefusal = (status: number): boolean => (status >= 400 && status < 500) || status === 501;
 
 function isErrorBody(text: string): boolean {

@@ -30,7 +30,7 @@ describe('a repository with broken models', () => {
       'text/1/model.onnx': 'this is no model',
       'misspelt/config.pbtxt': 'max_batch_sise: 8',
       'misspelt/1/model.onnx': good,
-      'refused/config.pbtxt': 'sequence_batching { }',
+      'refused/config.pbtxt': 'model_operations { op_library_filename: "custom.so" }',
       'refused/1/model.onnx': good,
       'mismatch/config.yaml':
         'input: [{ name: INPUT9, data_type: TYPE_FP32, dims: [4] }]\noutput: [{ name: OUTPUT0, data_type: TYPE_FP32, dims: [4] }]',
@@ -50,7 +50,7 @@ describe('a repository with broken models', () => {
       expect(of(name).reason).not.toContain('/tmp/');
     }
     expect(of('misspelt').reason).toContain('max_batch_size');
-    expect(of('refused').reason).toContain('sequence_batching');
+    expect(of('refused').reason).toContain('model_operations');
     expect(of('mismatch').reason).toContain('INPUT9');
     expect((await server.get('/v2/health/ready')).status).toBe(400);
     expect((await server.get('/v2/models/half/ready')).status).not.toBe(200);
@@ -236,7 +236,9 @@ describe('the command', () => {
   });
 
   it('runs inline when asked to, without a host process', async () => {
-    const server = await ServerProcess.start([`--model-repository=${exampleRepository}`, '--execution-host=inline']);
+    // Models in JavaScript have processes of their own all the same.
+    const only = ['--model-control-mode=explicit', '--load-model=simple'];
+    const server = await ServerProcess.start([`--model-repository=${exampleRepository}`, '--execution-host=inline', ...only]);
     cleanups.push(() => server.kill());
     const inputs = ['INPUT0', 'INPUT1'].map((name) => ({ name, datatype: 'INT32', shape: [1, 16], data: Array(16).fill(2) }));
     expect((await server.post('/v2/models/simple/infer', { inputs })).json.outputs[0].data).toEqual(Array(16).fill(4));

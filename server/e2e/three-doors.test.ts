@@ -296,7 +296,12 @@ const refused: readonly RefusedCase[] = [
     code: 'INVALID_ARGUMENT',
     text: /reserved for Triton usage/,
   },
-  { what: '56 sequence', request: long({ parameters: { sequence_id: 3 } }), code: 'UNIMPLEMENTED', text: /sequence/ },
+  {
+    what: '56 sequence',
+    request: long({ parameters: { sequence_id: 'x'.repeat(129) } }),
+    code: 'INVALID_ARGUMENT',
+    text: /sequence_id.*at most 128 bytes/,
+  },
   {
     what: '59 classification of BYTES',
     request: { ...bytesTensor(encodeBytes(['a', 'b'])), outputs: [{ name: 'OUTPUT0', parameters: { classification: 1 } }] },

@@ -252,7 +252,11 @@ describe.each(engines)('WebSocket over %s', (engine) => {
     ['an unknown type', (peer) => peer.send({ type: 'abort', id: 'x' }), 4400],
     ['a short binary message', (peer) => peer.socket.send(Buffer.from([1, 0])), 4400],
     ['a header length past the end', (peer) => peer.socket.send(Buffer.from([255, 255, 255, 255, 123, 125])), 4400],
-    ['a sequence without an id', (peer) => peer.send({ inputs: [], parameters: { sequence_id: 1 } }), 4501],
+    [
+      'shared memory without an id',
+      (peer) => peer.send({ inputs: [{ name: 'IN', datatype: 'FP32', shape: [1], parameters: { shared_memory_region: 'r' } }] }),
+      4501,
+    ],
     ['text that is not UTF-8', (peer) => peer.socket.send(Buffer.from([0xff, 0xfe]), { binary: false }), [1007, 1006]],
     ['a message that is too large', (peer) => peer.socket.send(Buffer.alloc(4 * MIB + 1)), 1009],
   ];

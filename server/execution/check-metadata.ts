@@ -11,8 +11,11 @@ const MAX_RANK = 64;
 
 /** Throws HostFault. */
 export function checkMetadata(value: unknown): ModelMetadata {
-  const { inputs, outputs } = record(value, 'metadata');
-  return { inputs: tensors(inputs, 'inputs'), outputs: tensors(outputs, 'outputs') };
+  const { inputs, outputs, maxBatchSize } = record(value, 'metadata');
+  const metadata = { inputs: tensors(inputs, 'inputs'), outputs: tensors(outputs, 'outputs') };
+  if (maxBatchSize === undefined) return metadata;
+  if (!isDimension(maxBatchSize) || maxBatchSize < 0) throw new HostFault('sent metadata with an impossible batch size');
+  return { ...metadata, maxBatchSize };
 }
 
 function tensors(value: unknown, what: string): TensorMetadata[] {

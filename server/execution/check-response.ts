@@ -5,6 +5,7 @@ import { countBytesElements } from '../../proto/bytes.ts';
 import { byteSizeOf, elementCount } from '../../proto/datatype.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
+import { registerUsedOnce } from '../../proto/tensor-memory.ts';
 import {
   BY_FRAME,
   MAX_ERROR_BYTES,
@@ -20,6 +21,7 @@ import {
   RESPONSE_WORDS,
   STATUS_FAILED,
   STATUS_OK,
+  STATUS_SKIPPED,
   WORD_BYTES,
 } from './execution-record.ts';
 import { STATUS_CODES } from './messages.ts';
@@ -40,6 +42,12 @@ export interface ResponseArea {
   /** Outputs lie in `bytes[start, end)`. */
   start: number;
   end: number;
+}
+
+/** Whether the record says that the execution was not run. Only for one that was abandoned; for any other it is a status that there is not. */
+export function wasSkipped(area: ResponseArea, sequence: number): boolean {
+  const { words, at } = area;
+  return area.wordCount >= RESPONSE_WORDS && words[at + RESPONSE_SEQUENCE] === sequence && words[at + RESPONSE_STATUS] === STATUS_SKIPPED;
 }
 
 /** The error that the record carries, or null when it carries outputs. Throws HostFault. */
@@ -124,6 +132,7 @@ export function readOutputs(
 /** Lengths inside the bytes steer whoever reads them later, so they are checked on a copy that the host cannot reach. */
 function checkedStrings(data: Uint8Array, count: number, name: string, isShared: boolean): Uint8Array {
   const own = isShared ? data.slice() : data;
+  registerUsedOnce(own);
   let found: number;
   try {
     found = countBytesElements(own, name);

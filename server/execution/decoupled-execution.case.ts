@@ -24,6 +24,7 @@ export class TestExecution implements DecoupledExecution {
   readonly responses: number[][] = [];
   readonly ended: Promise<InferenceError | null>;
   endCount = 0;
+  stoppedCount = 0;
   isPaused = false;
   run!: DecoupledRun;
   /** Called after each response. */
@@ -65,6 +66,10 @@ export class TestExecution implements DecoupledExecution {
   fail(error: InferenceError): void {
     this.endCount++;
     this.#resolve(error);
+  }
+
+  stopped(): void {
+    this.stoppedCount++;
   }
 
   async untilResponses(count: number): Promise<void> {
@@ -184,8 +189,13 @@ export function describeDecoupledExecution(name: string, start: () => Promise<Ex
       execution.run.cancel();
       execution.run.cancel();
       await instance.untilIdle();
-      expect([execution.responses.length, execution.endCount]).toEqual([1, 0]);
+      expect([execution.responses.length, execution.endCount, execution.stoppedCount]).toEqual([1, 0, 1]);
       execution.run.resume();
+      const other = repeatRequest([1]).start(instance.channel);
+      await other.ended;
+      other.run.cancel();
+      await instance.untilIdle();
+      expect([execution.stoppedCount, other.stoppedCount]).toEqual([1, 0]);
     });
 
     it('may be cancelled from within a response', async () => {

@@ -5,7 +5,7 @@
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
-import type { BatchInput, InstanceHandle } from './execution-host.ts';
+import type { BatchInput, BatchRequest, InstanceHandle } from './execution-host.ts';
 
 /** Responses of one request that a host may have given and the serving side not yet acknowledged. */
 export const RESPONSE_WINDOW = 16;
@@ -19,6 +19,8 @@ export const MAX_REQUESTS_PER_INSTANCE = 64;
  * {@link DecoupledChannel.start}, and none after a cancel.
  */
 export interface DecoupledExecution {
+  /** What else is known of the request, for hosts that run models' own code; left out by what is no client's. */
+  readonly request?: BatchRequest;
   readonly inputs: readonly BatchInput[];
   readonly parameters: Readonly<Record<string, string | number | boolean>>;
   /** No response is wanted now: those given from here on are not acknowledged, until {@link DecoupledRun.resume}. Looked at after each response. */
@@ -29,11 +31,13 @@ export interface DecoupledExecution {
   respond(outputs: readonly Tensor[]): void;
   complete(): void;
   fail(error: InferenceError): void;
+  /** After a cancel, once: the model has stopped, or its host has ended. */
+  stopped?(): void;
 }
 
 /** A request in a host. Both may be called at any time; after its end they do nothing. */
 export interface DecoupledRun {
-  /** Nobody waits any more: the execution hears nothing from here on. Its place is free when the model has stopped. */
+  /** Nobody waits any more: the execution hears nothing from here on but that the model has stopped. Its place is free when the model has stopped. */
   cancel(): void;
   /** `isPaused` is false again. */
   resume(): void;

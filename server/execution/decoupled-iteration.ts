@@ -5,6 +5,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import { checkOutputs, modelFault } from './check-outputs.ts';
 import { RESPONSE_WINDOW } from './decoupled-execution.ts';
+import type { HostedRequest } from './request-row.ts';
 import { thrownText } from './thrown-text.ts';
 
 /** A decoupled instance where it runs. */
@@ -27,6 +28,7 @@ export class DecoupledIteration {
   readonly #inputs: readonly Tensor[];
   readonly #parameters: Readonly<Record<string, string | number | boolean>>;
   readonly #sink: IterationSink;
+  readonly #request: HostedRequest | null;
   readonly #controller: AbortController = new AbortController();
   #credit = RESPONSE_WINDOW;
   #onCredit: (() => void) | null = null;
@@ -36,11 +38,14 @@ export class DecoupledIteration {
     inputs: readonly Tensor[],
     parameters: Readonly<Record<string, string | number | boolean>>,
     sink: IterationSink,
+    /** What more is known of it, in a host that runs models' own code. */
+    request: HostedRequest | null = null,
   ) {
     this.#hosted = hosted;
     this.#inputs = inputs;
     this.#parameters = parameters;
     this.#sink = sink;
+    this.#request = request;
   }
 
   /** So many responses were taken. */
@@ -52,6 +57,7 @@ export class DecoupledIteration {
   /** Tells the model that nobody waits; its end follows when it has stopped. */
   cancel(): void {
     this.#controller.abort();
+    this.#request?.abort();
     this.#goOn();
   }
 
@@ -64,7 +70,8 @@ export class DecoupledIteration {
     // Whoever starts it hears nothing before it has the run in hand.
     await null;
     try {
-      iterator = instance.infer({ inputs: this.#inputs, parameters: this.#parameters, signal })[Symbol.asyncIterator]();
+      const told = { inputs: this.#inputs, parameters: this.#parameters, signal };
+      iterator = instance.infer(this.#request === null ? told : { ...told, request: this.#request })[Symbol.asyncIterator]();
       while (!signal.aborted) {
         if (this.#credit === 0) {
           await new Promise<void>((resolve) => {

@@ -1,11 +1,13 @@
 /** @hotpath requests of decoupled models to their host and its responses back, in frames on the control socket (measured by decoupled-channel.bench.ts) */
 
 import { InferenceError } from '../../proto/inference-error.ts';
+import { registerUsedOnce } from '../../proto/tensor-memory.ts';
 import { HostFault, type ResponseArea, readOutputs, readResponseError } from './check-response.ts';
 import { type ProcessDecoupledChannel, ProcessDecoupledRun } from './decoupled-channel.ts';
 import { ACKNOWLEDGED_TOGETHER, type DecoupledExecution, type DecoupledRun, RESPONSE_WINDOW } from './decoupled-execution.ts';
 import { REQUEST_PARAMETERS_BYTES, REQUEST_PARAMETERS_OFFSET, RESPONSE_SEQUENCE, requestBytes, WORD_BYTES } from './execution-record.ts';
 import type { WatchedExecutions } from './execution-watch.ts';
+import type { CallerState } from './host-calls.ts';
 import type { HostLink, HostLinkOwner } from './host-link.ts';
 import { tooLargeBatch } from './instance-channel.ts';
 import {
@@ -18,6 +20,7 @@ import {
   writeFrameHeader,
 } from './messages.ts';
 import { encodeParameters } from './parameters-json.ts';
+import { describeRequest } from './request-row.ts';
 import { TellCapacity } from './tell-capacity.ts';
 import { inputAreaBytes, writeRequest } from './write-request.ts';
 
@@ -30,6 +33,8 @@ import { inputAreaBytes, writeRequest } from './write-request.ts';
 export class DecoupledLink implements HostLink, WatchedExecutions {
   readonly #owner: HostLinkOwner;
   readonly #memoryBytes: number;
+  /** The host runs models' own code: it is told more of a request, and what an execution asked of others ends with it. Null: it does not. */
+  readonly #onEndedCode: ((sequence: number) => void) | null;
   readonly #runs: Map<number, ProcessDecoupledRun> = new Map();
   readonly #tell: TellCapacity = new TellCapacity();
   /** Those that found no memory; told when there is some. */
@@ -41,8 +46,9 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
   #usedBytes = 0;
   #isEnded = false;
 
-  constructor(memoryBytes: number, owner: HostLinkOwner) {
+  constructor(memoryBytes: number, owner: HostLinkOwner, onEndedCode: ((sequence: number) => void) | null = null) {
     this.#owner = owner;
+    this.#onEndedCode = onEndedCode;
     this.#memoryBytes = Math.min(memoryBytes, MAX_TENSOR_FRAME_BYTES);
   }
 
@@ -99,7 +105,7 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
   /** See {@link DecoupledChannel.start}; `channel.tensors.inputError` has been asked. */
   start(channel: ProcessDecoupledChannel, execution: DecoupledExecution): DecoupledRun | null {
     const { tensors } = channel;
-    const parameters = encodeParameters(execution.parameters);
+    const parameters = this.#onEndedCode === null ? encodeParameters(execution.parameters) : describeRequest(execution);
     const recordBytes = requestBytes(execution.inputs);
     const parametersAt = recordBytes + inputAreaBytes(execution);
     const payloadBytes = parametersAt + parameters.length;
@@ -128,6 +134,7 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     if (run.isCancelled || !this.#runs.has(run.sequence)) return;
     run.isCancelled = true;
     run.sinceMs = performance.now();
+    this.#onEndedCode?.(run.sequence);
     const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + CANCEL_BYTES);
     writeFrameHeader(frame, 0, FRAME_KIND.cancel, CANCEL_BYTES);
     frame.writeDoubleLE(run.sequence, FRAME_HEADER_BYTES);
@@ -149,11 +156,24 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     this.#owner.onBusy();
   }
 
+  /** Who makes a call; null: a request that is over, or never was. */
+  callerOf(sequence: number): CallerState | null {
+    const run = this.#runs.get(sequence);
+    if (run === undefined) return null;
+    const { request } = run.execution;
+    return {
+      isDone: run.isCancelled || request?.isDone === true,
+      depth: request?.depth ?? 0,
+      deadlineNs: request?.deadlineNs ?? Number.POSITIVE_INFINITY,
+    };
+  }
+
   onFrame(kind: number, payload: Buffer): void {
     if (kind !== FRAME_KIND.response && kind !== FRAME_KIND.ended) {
       throw new HostFault(`sent a frame of kind ${kind}, which has no place with decoupled models`);
     }
     const area = this.#area;
+    registerUsedOnce(payload);
     area.words = new Float64Array(payload.buffer, payload.byteOffset, Math.floor(payload.length / WORD_BYTES));
     area.wordCount = area.words.length;
     area.bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.length);
@@ -189,7 +209,8 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     this.#current = null;
     for (const run of runs) {
       run.channel.settled();
-      if (!run.isCancelled) run.execution.fail(run === blamed ? headError : otherError);
+      if (run.isCancelled) run.execution.stopped?.();
+      else run.execution.fail(run === blamed ? headError : otherError);
     }
   }
 
@@ -208,14 +229,15 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
   #onEnded(run: ProcessDecoupledRun, error: InferenceError | null): void {
     const { channel, execution } = run;
     this.#runs.delete(run.sequence);
+    this.#onEndedCode?.(run.sequence);
     this.#usedBytes -= run.byteLength;
     channel.settled();
     this.#tell.add(channel);
     for (const refused of this.#refused) this.#tell.add(refused);
     this.#refused.clear();
     try {
-      if (run.isCancelled) return;
-      if (error === null) execution.complete();
+      if (run.isCancelled) execution.stopped?.();
+      else if (error === null) execution.complete();
       else execution.fail(error);
     } finally {
       this.#tell.run();

@@ -16,6 +16,7 @@ import {
 import { FRAME_HEADER_BYTES, FRAME_KIND, type FrameKind, MAX_TENSOR_FRAME_BYTES, writeFrameHeader } from './messages.ts';
 import { parseParameters } from './parameters-json.ts';
 import { readInputs } from './read-inputs.ts';
+import { parseRequest } from './request-row.ts';
 import { writeErrorRecord, writeTensorsRecord } from './write-response.ts';
 
 /** The record's doubles have to lie on 8-byte boundaries, so the frame starts a little behind its buffer. */
@@ -27,11 +28,13 @@ const noOutputs: readonly Tensor[] = [];
 export class DecoupledWorker {
   readonly instances: Map<number, HostedDecoupledInstance> = new Map();
   readonly #send: (frame: Uint8Array) => void;
+  readonly #runsCode: boolean;
   readonly #running: Map<number, DecoupledIteration> = new Map();
 
   /** `send` takes a frame over. */
-  constructor(send: (frame: Uint8Array) => void) {
+  constructor(send: (frame: Uint8Array) => void, runsCode = false) {
     this.#send = send;
+    this.#runsCode = runsCode;
   }
 
   /** A `start`, `cancel` or `credit` frame. */
@@ -62,7 +65,9 @@ export class DecoupledWorker {
     }
     const inputs = readInputs(words, 0, payload, hosted.metadata);
     const parametersAt = words[REQUEST_PARAMETERS_OFFSET]!;
-    const parameters = parseParameters(payload.subarray(parametersAt, parametersAt + words[REQUEST_PARAMETERS_BYTES]!));
+    const described = payload.subarray(parametersAt, parametersAt + words[REQUEST_PARAMETERS_BYTES]!);
+    const request = this.#runsCode ? parseRequest(described, sequence, inputs) : null;
+    const parameters = request?.parameters ?? parseParameters(described);
     const running = this.#running;
     const send = this.#send;
     // Two closures a request, however many responses it has.
@@ -73,7 +78,7 @@ export class DecoupledWorker {
         send(endFrame(sequence, error));
       },
     };
-    const iteration = new DecoupledIteration(hosted, inputs, parameters, sink);
+    const iteration = new DecoupledIteration(hosted, inputs, parameters, sink, request);
     running.set(sequence, iteration);
     void iteration.run();
   }

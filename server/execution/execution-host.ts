@@ -35,6 +35,8 @@ export interface BatchRequest {
   readonly deadlineNs: number;
   /** Nobody waits for it any more. */
   readonly isDone: boolean;
+  /** How many requests stand above it, each made by the one before on its way; 0: it came from outside. */
+  readonly depth: number;
 }
 
 /** Host-side durations of one execution, nanoseconds. Their sum is at most the time between `execute` and `complete`. */
@@ -49,6 +51,8 @@ export interface ExecutionTiming {
  */
 export interface ExecutionBatch {
   readonly inputs: readonly BatchInput[];
+  /** Rows; left out: the first dimension of the first input. */
+  readonly batchSize?: number;
   /** Left out by what is no client's (a warm-up): it is one request then, and `inputs` are all there is to know of it. */
   readonly requests?: readonly BatchRequest[];
   /** Writes input `index` into `target` (its byteLength long). Called once per input, inside `execute`. */

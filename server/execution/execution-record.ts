@@ -5,12 +5,13 @@
  * small numbers alike. Offsets count bytes from the start of the memory, or of the frame's payload.
  *
  * Request, at the start of the execution's region:
- *   instance, sequence, response offset, response bytes, output offset, output bytes, input count,
+ *   instance, sequence, response offset, response bytes, output offset, output bytes, input count, abandoned (1: nobody waits any more; written at any time),
  *   then for each input: index in the model's metadata, byte length, offset, rank, dimensions
  * Response, at the response offset (in a frame: at 0):
  *   sequence, status, infer ns, output ns,
  *   status 0: output count, then for each output, in the metadata's order: byte length, offset (-1: it went by a frame of its own), rank, dimensions
  *   status 1: index in STATUS_CODES, bytes of the message, the message in UTF-8
+ *   status 2: it was abandoned before it began, and has not been run
  *
  * A request of a decoupled model has the same form; where a batch has the output's offset and bytes, it has those of its parameters: JSON in UTF-8.
  * Each of its responses is a response record with the outputs behind it; its end is one without outputs.
@@ -27,7 +28,9 @@ export const REQUEST_OUTPUT_BYTES = 5;
 export const REQUEST_PARAMETERS_OFFSET = 4;
 export const REQUEST_PARAMETERS_BYTES = 5;
 export const REQUEST_INPUT_COUNT = 6;
-export const REQUEST_WORDS = 7;
+/** Of a batch. */
+export const REQUEST_ABANDONED = 7;
+export const REQUEST_WORDS = 8;
 
 export const INPUT_INDEX = 0;
 export const INPUT_BYTES = 1;
@@ -52,6 +55,7 @@ export const OUTPUT_WORDS = 3;
 
 export const STATUS_OK = 0;
 export const STATUS_FAILED = 1;
+export const STATUS_SKIPPED = 2;
 
 /** Longest error text that a host sends, bytes of UTF-8. */
 export const MAX_ERROR_BYTES = 2048;

@@ -43,6 +43,8 @@ export interface HostLink {
 export interface BatchLink extends HostLink {
   /** As {@link InstanceChannel.execute} has it, `channel.tensors.inputError` having been asked. */
   submit(channel: ProcessInstanceChannel, batch: ExecutionBatch): boolean;
+  /** Nobody waits for the batch any more. It need not be run, where it has not begun; its end is told all the same. */
+  abandon(batch: ExecutionBatch): void;
   /** See {@link InstanceHandle.expect}. */
   expect(): void;
 }

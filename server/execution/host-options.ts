@@ -1,3 +1,6 @@
+import type { HostCalls } from './host-calls.ts';
+import type { LogMessage } from './messages.ts';
+
 /** What a process host is started with. */
 export interface ProcessHostOptions {
   /** Runs instances of decoupled models, and those alone, whose requests go over the socket: the loop over shared memory would hold up theirs. */
@@ -28,8 +31,12 @@ export interface ProcessHostOptions {
   readonly backendSettings: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** The backend to start before the first load asks for it; '': none. */
   readonly preload: string;
-  /** What the host and its native libraries print, and details of failures; not for callers of the server. */
-  readonly onLog: (pid: number, text: string) => void;
+  /** Runs the one instance of a model that is code: in its event loop, with a heap limit, and with other models to call. Requests go over the socket. */
+  readonly runsCode: boolean;
+  /** The other models, for such code; null: there are none. */
+  readonly calls: HostCalls | null;
+  /** What the host and its native libraries print, and details of failures; not for callers of the server. `level`: 'info' for what is printed as output, or what a model's logger said. */
+  readonly onLog: (pid: number, text: string, level: LogMessage['level']) => void;
   /** The program that a host runs, where it isn't Nereid's own: tests have hosts that lie. */
   readonly entry: string | null;
 }
@@ -47,6 +54,8 @@ export const DEFAULT_HOST_OPTIONS: ProcessHostOptions = {
   maxHostMemoryBytes: 0,
   backendSettings: {},
   preload: '',
+  runsCode: false,
+  calls: null,
   onLog: () => {},
   entry: null,
 };

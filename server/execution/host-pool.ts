@@ -13,15 +13,20 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { DecoupledChannel } from './decoupled-execution.ts';
 import type { HostKind, InstanceChannel, InstanceHandle } from './execution-host.ts';
 import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
+import { codeLog, hostLog } from './host-output.ts';
 import { type HostLog, HostSlot } from './host-slot.ts';
 import { InlineModels } from './inline-models.ts';
+import { requireCodeInstances, requireInstanceCount } from './instance-counts.ts';
 import type { InstanceGroup } from './instance-group.ts';
 import type { InstanceRenewal } from './instance-renewal.ts';
+import { calledOff, stopping } from './load-refusals.ts';
 import { LoadTurns } from './load-turns.ts';
 import { PooledModel, spreadCounts } from './pooled-model.ts';
+import { runsCode } from './runs-code.ts';
 import { SpareHosts } from './spare-hosts.ts';
 
-export interface HostPoolOptions extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog' | 'isDecoupled' | 'preload'>> {
+export interface HostPoolOptions
+  extends Partial<Omit<ProcessHostOptions, 'memoryBytes' | 'onLog' | 'isDecoupled' | 'runsCode' | 'preload'>> {
   /** Where models run that don't say it themselves. */
   readonly kind: HostKind;
   /** Tensor memory of each host; see {@link ProcessHostOptions.memoryBytes}. */
@@ -47,9 +52,6 @@ export interface PooledModelOptions {
   /** Calls the load off: it rejects at once with CANCELLED, or the signal's reason where that is an InferenceError; what was done is undone in the background. */
   readonly signal?: AbortSignal;
 }
-
-/** More would be a mistake in a configuration: each holds memory of its own. */
-const MAX_INSTANCES = 1024;
 
 /** A model of this size keeps the process it was tried in: that costs a fraction of loading it a second time. */
 const LARGE_MODEL_BYTES = 256 * 1024 * 1024;
@@ -105,9 +107,7 @@ export class HostPool {
     this.#hostOptions = {
       ...hostOptions,
       memoryBytes: tensorMemoryBytes,
-      onLog: (pid, text) => {
-        for (const line of text.split('\n')) if (line.trim() !== '') log.warn({ pid }, line.slice(0, 2000));
-      },
+      onLog: hostLog(log),
     };
     // A wrong option is an error at start, not at the first load.
     completeHostOptions(this.#hostOptions);
@@ -142,7 +142,8 @@ export class HostPool {
     if (model === undefined) throw new InferenceError('UNAVAILABLE', `model '${group.key}' is not one of this pool`);
     await model.change(async () => {
       if (this.#isStopped) throw stopping();
-      await model.spread(spreadCounts(instanceCount, this.#maxHosts), () => this.#nextSlot(model));
+      if (model.runsCode) requireCodeInstances(group.key, instanceCount);
+      await model.spread(this.#counts(model, instanceCount), () => this.#nextSlot(model));
     });
   }
 
@@ -184,7 +185,7 @@ export class HostPool {
     const loaded = this.#turns.run(() => {
       if (this.#isStopped) throw stopping();
       if (signal?.aborted === true) throw calledOff(spec, signal);
-      if ((options.kind ?? this.#options.kind) === 'inline') return this.#inline.load(spec, options, isDecoupled);
+      if ((options.kind ?? this.#options.kind) === 'inline' && !runsCode(spec.config)) return this.#inline.load(spec, options, isDecoupled);
       return this.#load(spec, options, isDecoupled, (slot) => {
         trial = slot;
       });
@@ -210,7 +211,7 @@ export class HostPool {
     isDecoupled: boolean,
     onTrial: (slot: HostSlot | null) => void,
   ): Promise<InstanceGroup<InstanceHandle>> {
-    const counts = spreadCounts(options.instanceCount, this.#maxHosts);
+    if (runsCode(spec.config)) requireCodeInstances(spec.name, options.instanceCount);
     const model = new PooledModel({
       spec,
       isDecoupled,
@@ -220,9 +221,10 @@ export class HostPool {
       onServing: () => this.#moveTried(model),
       onStopping: () => this.#tried.delete(model),
     });
-    this.#lastBackend = spec.config.backend;
+    const counts = this.#counts(model, options.instanceCount);
+    if (!model.runsCode) this.#lastBackend = spec.config.backend;
     try {
-      let shared = this.#startSlot(isDecoupled, false);
+      let shared = model.runsCode ? this.#codeSlot(model) : this.#startSlot(isDecoupled, false);
       // Nothing waits behind a load that may take long: whichever host is done first takes the next.
       while (shared?.placingCount) {
         const isSlow = await this.#placedOrSlow();
@@ -231,7 +233,12 @@ export class HostPool {
       }
       let trial: HostSlot | null = null;
       if (shared === null) trial = await this.#try(model, counts[0]!, options.signal, onTrial);
-      else await model.place(shared, counts[0]!);
+      else {
+        // Nothing else is in there either.
+        if (model.runsCode) onTrial(shared);
+        await model.place(shared, counts[0]!);
+        onTrial(null);
+      }
       for (const count of counts.slice(1)) {
         if (options.signal?.aborted === true) throw calledOff(spec, options.signal);
         await model.place(this.#nextSlot(model), count);
@@ -271,7 +278,9 @@ export class HostPool {
       if (this.#isStopped) throw stopping();
       const spare = model.isDecoupled ? null : this.#spares.take();
       if (spare !== null) return spare;
-      const trials = [...this.#hosts].filter((slot) => slot.isDecoupled === model.isDecoupled && !slot.isStopped && !this.#slots.has(slot));
+      const trials = [...this.#hosts].filter(
+        (slot) => slot.isDecoupled === model.isDecoupled && !slot.isStopped && !slot.runsCode && !this.#slots.has(slot),
+      );
       const isWorthIt = this.#tried.size > 0 || this.#movingCount > 0;
       if (trials.length < (this.#options.loadConcurrency ?? DEFAULT_CONCURRENCY) || !isWorthIt) return this.#newSlot(model.isDecoupled);
       const oldest = this.#tried.keys().next().value;
@@ -344,12 +353,22 @@ export class HostPool {
 
   /** Where further instances of a model go: to the shared host with the fewest models that it is not in, or a new one. */
   #nextSlot(model: PooledModel): HostSlot {
+    if (model.runsCode) return this.#codeSlot(model);
     const free = this.#slotsFor(model.isDecoupled).filter((slot) => !model.places.has(slot));
     const load = (slot: HostSlot): number => slot.placements.size + slot.placingCount;
     if (free.length > 0) return free.reduce((fewest, slot) => (load(slot) < load(fewest) ? slot : fewest));
     const slot = this.#newSlot(model.isDecoupled);
     this.#slots.add(slot);
     return slot;
+  }
+
+  #counts(model: PooledModel, instanceCount: number): number[] {
+    return model.runsCode ? spreadCounts(instanceCount, instanceCount) : spreadCounts(instanceCount, this.#maxHosts);
+  }
+
+  /** A process for one instance of a model that is code, which nothing else ever shares. */
+  #codeSlot({ isDecoupled, key }: PooledModel): HostSlot {
+    return this.#newSlot(isDecoupled, '', { runsCode: true, onLog: codeLog(this.#options.log, key) });
   }
 
   #slotsFor(isDecoupled: boolean): HostSlot[] {
@@ -360,9 +379,9 @@ export class HostPool {
     return this.#slotsFor(isDecoupled).length < this.#maxHosts;
   }
 
-  #newSlot(isDecoupled: boolean, preload = ''): HostSlot {
+  #newSlot(isDecoupled: boolean, preload = '', more: Partial<ProcessHostOptions> = {}): HostSlot {
     if (this.#isStopped) throw stopping();
-    const slot = new HostSlot({ ...this.#hostOptions, isDecoupled, preload }, this.#options.log, {
+    const slot = new HostSlot({ ...this.#hostOptions, isDecoupled, preload, ...more }, this.#options.log, {
       placed: () => {
         for (const resolve of this.#waitingForStart.splice(0)) resolve();
       },
@@ -380,21 +399,4 @@ export class HostPool {
     this.#hosts.add(slot);
     return slot;
   }
-}
-
-function requireInstanceCount(model: string, instanceCount: number): void {
-  if (Number.isInteger(instanceCount) && instanceCount >= 1 && instanceCount <= MAX_INSTANCES) return;
-  const text = `model '${model}' asks for ${instanceCount} instances; instance_group counts must sum up to 1 to ${MAX_INSTANCES}`;
-  throw new InferenceError('INVALID_ARGUMENT', text);
-}
-
-function stopping(): InferenceError {
-  return new InferenceError('UNAVAILABLE', 'the server is stopping');
-}
-
-function calledOff(spec: ModelSpec, signal: AbortSignal): InferenceError {
-  if (signal.reason instanceof InferenceError) return signal.reason;
-  return new InferenceError('CANCELLED', `the load of model '${spec.name}' version ${spec.version} was called off`, {
-    failureReason: 'CANCELED',
-  });
 }

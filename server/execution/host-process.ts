@@ -6,6 +6,7 @@
 import { Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { InferenceError } from '../../proto/inference-error.ts';
+import { CallClient } from './call-client.ts';
 import { DecoupledWorker } from './decoupled-worker.ts';
 import { FrameReader } from './frame-reader.ts';
 import { dieWithParent } from './futex.ts';
@@ -28,12 +29,17 @@ import {
   LARGE_OUTPUT_PREFIX_BYTES,
   type LoadedMessage,
   type LoadMessage,
+  type LogMessage,
   MAX_TENSOR_FRAME_BYTES,
   type ReadyMessage,
   type UnloadMessage,
 } from './messages.ts';
+import { RequestWorker } from './request-worker.ts';
 import { ResultFrames } from './result-frames.ts';
 import { mapSharedMemory } from './shared-memory.ts';
+
+/** Characters of one message of a model's logger; escaped, they still fit the frame. */
+const MAX_LOG_LENGTH = 8192;
 
 /** The gateway's process id is the only argument. */
 const gatewayPid = Number(process.argv[2]);
@@ -50,8 +56,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 const control = new Socket({ fd: HOST_FDS.control, readable: true, writable: true });
 const worker = new InstanceWorker();
-const decoupled = new DecoupledWorker(sendSoon);
 const reader = new FrameReader(onFrame);
+/** Hosts of decoupled models, and those that run models' own code, work on many requests at once. */
+let decoupled: DecoupledWorker | null = null;
+let requests: RequestWorker | null = null;
+let calls: CallClient | null = null;
 let models: HostedModels | null = null;
 let backends: BackendLoader | null = null;
 let runLoop: HostRunLoop | null = null;
@@ -73,7 +82,8 @@ control.on('data', (chunk: Buffer) => {
 control.on('drain', () => runLoop?.schedule());
 control.on('error', () => process.exit(1));
 control.on('close', () => {
-  decoupled.cancelAll();
+  decoupled?.cancelAll();
+  requests?.cancelAll();
   // Backends may have files to remove; a backend that doesn't end must not keep the process.
   setTimeout(() => process.exit(0), 500);
   void (backends?.close() ?? Promise.resolve()).finally(() => process.exit(0));
@@ -114,7 +124,15 @@ function onFrame(kind: number, payload: Buffer): void {
     case FRAME_KIND.start:
     case FRAME_KIND.cancel:
     case FRAME_KIND.credit:
-      decoupled.onFrame(kind, payload);
+      decoupled!.onFrame(kind, payload);
+      break;
+    case FRAME_KIND.executeRequests:
+    case FRAME_KIND.abandon:
+      requests!.onFrame(kind, payload);
+      break;
+    case FRAME_KIND.callResponse:
+    case FRAME_KIND.callEnded:
+      calls!.onFrame(kind, payload);
       break;
     case FRAME_KIND.wake:
       break;
@@ -133,8 +151,16 @@ function loaded(): HostedModels {
 }
 
 function hello(message: HelloMessage): void {
-  backends = new BackendLoader(message.backendSettings);
-  models = new HostedModels(backends, worker, decoupled);
+  decoupled = new DecoupledWorker(sendSoon, message.runsCode);
+  if (message.runsCode) {
+    const client = new CallClient(sendSoon);
+    calls = client;
+    requests = new RequestWorker(sendSoon);
+    backends = new BackendLoader(message.backendSettings, { log: sendLog, call: (call) => client.call(call) });
+  } else {
+    backends = new BackendLoader(message.backendSettings);
+  }
+  models = new HostedModels(backends, worker, decoupled, requests);
   if (message.memoryBytes > 0) {
     runLoop = new HostRunLoop({
       memory: mapSharedMemory(HOST_FDS.memory, message.memoryBytes).buffer,
@@ -190,9 +216,9 @@ function describe(error: unknown): string {
   return (error instanceof Error ? (error.stack ?? error.message) : String(error)).slice(0, 8192);
 }
 
-/** Socket transport: the batch is in the frame, and so is the answer. */
+/** The batch is in the frame, and so is the answer: always where memory can't be shared, and where shared memory has no room because so much of it is kept. */
 function execute(payload: Buffer): void {
-  if (results === null) throw new Error('this host takes its executions from shared memory');
+  results ??= new ResultFrames(worker);
   control.cork();
   for (const chunk of results.execute(payload)) control.write(chunk);
   control.uncork();
@@ -213,6 +239,12 @@ function sendSoon(frame: Uint8Array): void {
     setImmediate(uncork);
   }
   control.write(frame);
+}
+
+/** What is over the bound is cut: a log is no place for data. */
+function sendLog(level: LogMessage['level'], text: string): void {
+  const message: LogMessage = { level, text: text.slice(0, MAX_LOG_LENGTH) };
+  control.write(controlFrame(FRAME_KIND.log, message));
 }
 
 /** Shared memory transport: an output for which the gateway had not left enough room. */

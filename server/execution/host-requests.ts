@@ -4,7 +4,7 @@
 
 import { InferenceError } from '../../proto/inference-error.ts';
 import { HostFault } from './check-response.ts';
-import { type FailedMessage, FRAME_KIND, STATUS_CODES } from './messages.ts';
+import { type FailedMessage, FRAME_KIND, type LogMessage, STATUS_CODES } from './messages.ts';
 
 interface OpenRequest {
   readonly resolve: (answer: Record<string, unknown>) => void;
@@ -71,4 +71,26 @@ export function parseControl(payload: Buffer): Record<string, unknown> {
     // Said below.
   }
   throw new HostFault('sent a control message that is not a JSON object');
+}
+
+/** What a host answers to the creation of an instance. */
+export interface CreatedInstance {
+  readonly instance: number;
+  /** What it takes at once; 0 or NaN: it does not say. */
+  readonly maxRequests: number;
+  readonly memoryBytes: number;
+}
+
+/** What a host says of its own memory is for sums alone: a number that can't be is none. */
+export function grownBytes(answer: Readonly<Record<string, unknown>>): number {
+  const bytes = answer['memoryBytes'];
+  return typeof bytes === 'number' && Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : 0;
+}
+
+/** Throws HostFault for anything but a message of a model's logger. */
+export function readLogMessage(payload: Buffer): LogMessage {
+  const { level, text } = parseControl(payload);
+  const known = (['debug', 'info', 'warn', 'error'] as const).find((one) => one === level);
+  if (known === undefined || typeof text !== 'string') throw new HostFault('sent a log message without level or text');
+  return { level: known, text };
 }

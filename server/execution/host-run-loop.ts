@@ -4,6 +4,7 @@ import { writeSync } from 'node:fs';
 import { DescriptorRing } from './descriptor-ring.ts';
 import {
   BY_FRAME,
+  REQUEST_ABANDONED,
   REQUEST_INSTANCE,
   REQUEST_OUTPUT_BYTES,
   REQUEST_OUTPUT_OFFSET,
@@ -28,6 +29,7 @@ import {
   SUBMIT_RING_OFFSET,
 } from './shared-layout.ts';
 import { SpinBudget } from './spin-budget.ts';
+import { writeSkippedRecord } from './write-response.ts';
 
 /** Longest sleep on the futex: how late a host notices what nobody announced. */
 const SLEEP_MS = 500;
@@ -161,16 +163,23 @@ export class HostRunLoop {
     const entry = this.#entry;
     const at = (entry[0]! * REGION_UNIT) / WORD_BYTES;
     const sequence = words[at + REQUEST_SEQUENCE]!;
-    Atomics.store(this.#state, CURRENT_INSTANCE, words[at + REQUEST_INSTANCE]!);
-    const worker = this.#worker;
-    const error = worker.run(words, at, this.#bytes, this.#bytes, words[at + REQUEST_OUTPUT_OFFSET]!, words[at + REQUEST_OUTPUT_BYTES]!);
-    worker.writeResponse(words, words[at + REQUEST_RESPONSE_OFFSET]! / WORD_BYTES, sequence, error);
-    if (error === null && worker.writer.overflowCount > 0) this.#sendLarge(sequence);
-    Atomics.store(this.#state, CURRENT_INSTANCE, 0);
+    const responseAt = words[at + REQUEST_RESPONSE_OFFSET]! / WORD_BYTES;
+    if (words[at + REQUEST_ABANDONED] === 1) writeSkippedRecord(words, responseAt, sequence);
+    else this.#run(at, responseAt, sequence);
     // The ring has as many entries as the gateway's: it can't be full of answers to fewer requests.
     if (!this.#completed.push(entry)) throw new Error('completion ring is full');
     this.#lastWorkMs = performance.now();
     if (Atomics.exchange(this.#state, GATEWAY_SLEEPS, 0) !== 0) writeSync(this.#wakeFd, this.#wakeByte);
+  }
+
+  #run(at: number, responseAt: number, sequence: number): void {
+    const words = this.#words;
+    const worker = this.#worker;
+    Atomics.store(this.#state, CURRENT_INSTANCE, words[at + REQUEST_INSTANCE]!);
+    const error = worker.run(words, at, this.#bytes, this.#bytes, words[at + REQUEST_OUTPUT_OFFSET]!, words[at + REQUEST_OUTPUT_BYTES]!);
+    worker.writeResponse(words, responseAt, sequence, error);
+    if (error === null && worker.writer.overflowCount > 0) this.#sendLarge(sequence);
+    Atomics.store(this.#state, CURRENT_INSTANCE, 0);
   }
 
   #sendLarge(sequence: number): void {

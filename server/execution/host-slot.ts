@@ -15,6 +15,8 @@ export interface HostLog {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
+  /** What models that are code say at this level; left out: nothing. */
+  debug?(fields: object, message: string): void;
 }
 
 /** A model version in one slot. */
@@ -109,6 +111,11 @@ export class HostSlot {
   /** Which models it is for. */
   get isDecoupled(): boolean {
     return this.#options.isDecoupled === true;
+  }
+
+  /** It is for the one instance of a model that is code, and for nothing else. */
+  get runsCode(): boolean {
+    return this.#options.runsCode === true;
   }
 
   /** Whether a request may already have gone to a model in here. */

@@ -9,17 +9,21 @@ import { privateMemoryBytes } from './execution-watch.ts';
 import type { InstanceWorker } from './instance-worker.ts';
 import type { BackendLoader } from './load-backend.ts';
 import type { CreateInstanceMessage, DisposeInstanceMessage, LoadMessage, UnloadMessage } from './messages.ts';
+import type { RequestWorker } from './request-worker.ts';
 
 export class HostedModels {
   readonly #backends: BackendLoader;
   readonly #worker: InstanceWorker;
   readonly #decoupled: DecoupledWorker;
+  /** Null: the host runs no models' own code. */
+  readonly #requests: RequestWorker | null;
   readonly #models: Map<number, { readonly model: Model; readonly name: string }> = new Map();
 
-  constructor(backends: BackendLoader, worker: InstanceWorker, decoupled: DecoupledWorker) {
+  constructor(backends: BackendLoader, worker: InstanceWorker, decoupled: DecoupledWorker, requests: RequestWorker | null = null) {
     this.#backends = backends;
     this.#worker = worker;
     this.#decoupled = decoupled;
+    this.#requests = requests;
   }
 
   async load(message: LoadMessage): Promise<{ readonly metadata: ModelMetadata; readonly memoryBytes: number }> {
@@ -50,16 +54,23 @@ export class HostedModels {
       this.#decoupled.instances.set(message.instance, { instance: decoupled, metadata, modelName });
       return { maxRequests: decoupled.maxRequests ?? 0, memoryBytes: grownBytes(before) };
     }
+    if (this.#requests !== null) {
+      const requestInstance = await model.createRequestInstance!();
+      this.#requests.instances.set(message.instance, { instance: requestInstance, metadata, modelName });
+      return { maxRequests: requestInstance.maxBatches ?? 0, memoryBytes: grownBytes(before) };
+    }
     const instance = await model.createInstance();
     this.#worker.instances.set(message.instance, { instance, metadata, modelName });
     return { maxRequests: 0, memoryBytes: grownBytes(before) };
   }
 
   async disposeInstance({ instance }: DisposeInstanceMessage): Promise<void> {
-    const hosted = this.#worker.instances.get(instance) ?? this.#decoupled.instances.get(instance);
+    const hosted =
+      this.#worker.instances.get(instance) ?? this.#decoupled.instances.get(instance) ?? this.#requests?.instances.get(instance);
     if (hosted === undefined) throw new InferenceError('NOT_FOUND', `the execution host has no instance ${instance}`);
     this.#worker.instances.delete(instance);
     this.#decoupled.instances.delete(instance);
+    this.#requests?.instances.delete(instance);
     await hosted.instance.dispose();
   }
 }

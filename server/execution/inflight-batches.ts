@@ -17,6 +17,8 @@ export interface InflightBatch {
   readonly responseOffset: number;
   readonly outputOffset: number;
   readonly outputBytes: number;
+  /** Nobody waits for it any more, and the host has been told so: it may answer without having run it. */
+  isAbandoned: boolean;
   /** The host said it is done; an output may still be on the socket. */
   isAnswered: boolean;
   /** Outputs that came by frame, by index; null while none did. */
@@ -90,6 +92,15 @@ export class InflightBatches implements WatchedExecutions {
     this.#count--;
     this.#headSinceMs = performance.now();
     return head;
+  }
+
+  /** Null: it has left. */
+  findByBatch(batch: ExecutionBatch): InflightBatch | null {
+    for (let i = 0; i < this.#count; i++) {
+      const inflight = this.#batches[(this.#first + i) & this.#mask]!;
+      if (inflight.batch === batch) return inflight;
+    }
+    return null;
   }
 
   findBySequence(sequence: number): InflightBatch | null {

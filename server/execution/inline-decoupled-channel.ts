@@ -137,7 +137,10 @@ class InlineDecoupledRun implements DecoupledRun, IterationSink {
 
   onEnd(error: InferenceError | null): void {
     this.#onSettled(this);
-    if (this.#isOver) return;
+    if (this.#isOver) {
+      this.#execution.stopped?.();
+      return;
+    }
     this.#isOver = true;
     if (error === null) this.#execution.complete();
     else this.#execution.fail(error);

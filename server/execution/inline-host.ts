@@ -8,10 +8,11 @@ import { alignTensor } from './execution-record.ts';
 import { createDecoupledInstance } from './hosted-models.ts';
 import { InlineDecoupledChannel } from './inline-decoupled-channel.ts';
 import { tooLargeBatch } from './instance-channel.ts';
+import { KeptRegions } from './kept-regions.ts';
 import { BackendLoader } from './load-backend.ts';
 import { ModelTensors } from './model-tensors.ts';
 import { OutputWriter } from './output-writer.ts';
-import { createPrivateMemory, type SharedMemory } from './shared-memory.ts';
+import { createPrivateMemory } from './shared-memory.ts';
 import { TensorArena } from './tensor-arena.ts';
 
 export interface InlineHostOptions {
@@ -25,6 +26,7 @@ export interface InlineHostOptions {
 interface InlineMemory {
   readonly bytes: Uint8Array;
   readonly arena: TensorArena;
+  readonly kept: KeptRegions;
   readonly writer: OutputWriter;
 }
 
@@ -35,7 +37,6 @@ export class InlineHost implements ExecutionHost {
   readonly kind: HostKind = 'inline';
   readonly pid: number = process.pid;
   readonly #backends: BackendLoader;
-  readonly #shared: SharedMemory;
   readonly #memory: InlineMemory;
   readonly #models: Set<Model> = new Set();
   readonly #channels: Set<InlineInstanceChannel | InlineDecoupledChannel> = new Set();
@@ -44,10 +45,12 @@ export class InlineHost implements ExecutionHost {
 
   constructor(options: InlineHostOptions) {
     this.#backends = new BackendLoader(options.backendSettings);
-    this.#shared = createPrivateMemory(options.memoryBytes);
+    const shared = createPrivateMemory(options.memoryBytes);
+    const arena = new TensorArena(0, shared.byteLength);
     this.#memory = {
-      bytes: new Uint8Array(this.#shared.buffer),
-      arena: new TensorArena(0, this.#shared.byteLength),
+      bytes: new Uint8Array(shared.buffer),
+      arena,
+      kept: new KeptRegions(shared, arena),
       writer: new OutputWriter(),
     };
   }
@@ -69,7 +72,7 @@ export class InlineHost implements ExecutionHost {
     for (const model of this.#models) await model.unload();
     this.#models.clear();
     await this.#backends.close();
-    this.#shared.close();
+    this.#memory.kept.close();
   }
 
   async #load(spec: ModelSpec): Promise<LoadedModel> {
@@ -193,40 +196,63 @@ class InlineInstanceChannel implements InstanceChannel {
 
   /** The region is laid out as in shared memory, without the records: nothing crosses a boundary. */
   #run(batch: ExecutionBatch): void {
-    const { arena, bytes, writer } = this.#memory;
+    const { arena, bytes, kept } = this.#memory;
     let inputBytes = 0;
     for (let i = 0; i < batch.inputs.length; i++) inputBytes += alignTensor(batch.inputs[i]!.byteLength);
-    let outputBytes = this.#tensors.outputBytes(batch.inputs);
+    let outputBytes = this.#tensors.outputBytes(batch);
     let region = arena.allocate(inputBytes + outputBytes);
     if (region < 0) {
       outputBytes = 0;
       region = arena.allocate(inputBytes);
       if (region < 0) {
+        // What is kept may be kept for this very batch.
+        if (kept.keptBytes > 0 && inputBytes <= arena.byteLength) {
+          this.#runApart(batch, inputBytes);
+          return;
+        }
         batch.fail(tooLargeBatch(this.#tensors.key, inputBytes, arena.byteLength), true);
         return;
       }
     }
+    const outer = kept.enter(region);
     try {
-      const inputs = new Array<Tensor>(batch.inputs.length);
-      let offset = region;
-      for (let i = 0; i < batch.inputs.length; i++) {
-        const { name, datatype, shape, byteLength } = batch.inputs[i]!;
-        const data = bytes.subarray(offset, offset + byteLength);
-        batch.writeInput(i, data);
-        inputs[i] = { name, datatype, shape, data };
-        offset += alignTensor(byteLength);
-      }
-      writer.begin(this.#metadata, this.#modelName, bytes, offset, outputBytes);
-      const error = this.#execute(inputs, writer);
-      if (error !== null) {
-        batch.fail(error, true);
-        return;
-      }
-      const timing = { inferNs: writer.inferNs, outputNs: writer.outputNs() };
-      batch.complete(this.#outputs(writer, bytes), timing);
+      this.#runIn(batch, bytes, region, outputBytes);
     } finally {
-      arena.free(region);
+      kept.leave(outer);
+      kept.free(region);
     }
+  }
+
+  /** In memory of its own, for this batch alone. */
+  #runApart(batch: ExecutionBatch, inputBytes: number): void {
+    const memory = createPrivateMemory(inputBytes);
+    try {
+      this.#runIn(batch, new Uint8Array(memory.buffer), 0, 0);
+    } finally {
+      memory.close();
+    }
+  }
+
+  /** `start`: where the inputs begin; the outputs have `outputBytes` behind them. */
+  #runIn(batch: ExecutionBatch, bytes: Uint8Array, start: number, outputBytes: number): void {
+    const { writer } = this.#memory;
+    const inputs = new Array<Tensor>(batch.inputs.length);
+    let offset = start;
+    for (let i = 0; i < batch.inputs.length; i++) {
+      const { name, datatype, shape, byteLength } = batch.inputs[i]!;
+      const data = bytes.subarray(offset, offset + byteLength);
+      batch.writeInput(i, data);
+      inputs[i] = { name, datatype, shape, data };
+      offset += alignTensor(byteLength);
+    }
+    writer.begin(this.#metadata, this.#modelName, bytes, offset, outputBytes);
+    const error = this.#execute(inputs, writer);
+    if (error !== null) {
+      batch.fail(error, true);
+      return;
+    }
+    const timing = { inferNs: writer.inferNs, outputNs: writer.outputNs() };
+    batch.complete(this.#outputs(writer, bytes), timing);
   }
 
   #execute(inputs: readonly Tensor[], writer: OutputWriter): InferenceError | null {

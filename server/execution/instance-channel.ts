@@ -49,6 +49,13 @@ export class ProcessInstanceChannel extends ProcessChannel implements InstanceCh
     return this.#link.submit(this, batch);
   }
 
+  abandon(batch: ExecutionBatch, index: number): void {
+    const { requests } = batch;
+    if (requests === undefined) return;
+    for (let i = 0; i < requests.length; i++) if (i !== index && !requests[i]!.isDone) return;
+    this.#link.abandon(batch);
+  }
+
   /** Fails a batch that never reached the host, outside `execute`. */
   failSoon(batch: ExecutionBatch, error: InferenceError): void {
     this.submitted();

@@ -37,6 +37,8 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   readonly #onServing: (() => void) | null;
   readonly #memoryBytes: (() => number) | null;
   readonly #channels: Channel[] = [];
+  #revision = 0;
+  #maxActive = Number.POSITIVE_INFINITY;
   #next = 0;
   #isServing = false;
   #failure: InferenceError | null = null;
@@ -80,8 +82,25 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   }
 
   /** Those that are alive now, each to be warmed up; a copy. */
-  get channels(): Channel[] {
+  get everyChannel(): Channel[] {
     return [...this.#channels];
+  }
+
+  /** Those of them that take requests. */
+  get channels(): Channel[] {
+    return this.#channels.slice(0, this.#maxActive);
+  }
+
+  /** The others are passive: they are there and take no requests. When a host dies they stand in, until it is replaced. */
+  limitActive(count: number): void {
+    this.#maxActive = count;
+    this.#revision++;
+    this.#onCapacity();
+  }
+
+  /** Another number whenever `channels` has changed: for who keeps work on one instance. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** Why there are no instances and will be none; null while there are, or a replacement is under way. */
@@ -100,7 +119,7 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   take(isComplete: boolean): Channel | null {
     if (!this.#isServing) this.beginService();
     const channels = this.#channels;
-    const count = channels.length;
+    const count = Math.min(channels.length, this.#maxActive);
     let best: Channel | null = null;
     let at = this.#next;
     for (let i = 0; i < count; i++) {
@@ -142,6 +161,7 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   add(channels: readonly Channel[]): void {
     if (this.#failure !== null || this.#isStopping) return;
     this.#channels.push(...channels);
+    this.#revision++;
     this.#onCapacity();
   }
 
@@ -151,6 +171,7 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
       const at = this.#channels.indexOf(channel);
       if (at >= 0) this.#channels.splice(at, 1);
     }
+    this.#revision++;
     this.#next = 0;
   }
 
@@ -166,6 +187,7 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
     if (this.#failure !== null || this.#isStopping) return;
     this.#failure = error;
     this.#channels.length = 0;
+    this.#revision++;
     this.#onFailed(error);
   }
 }

@@ -3,18 +3,21 @@
  */
 
 import { existsSync } from 'node:fs';
-import type { Backend, BackendModule } from '../../backends/api/backend.ts';
+import type { Backend, BackendModule, HostServices } from '../../backends/api/backend.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 
 const NAME = /^[a-z][a-z0-9_-]{0,63}$/;
 
 export class BackendLoader {
   readonly #settings: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly #services: HostServices | null;
   /** Promises, so that two models that ask at once get one backend. */
   readonly #backends: Map<string, Promise<Backend>> = new Map();
 
-  constructor(settings: Readonly<Record<string, Readonly<Record<string, string>>>>) {
+  /** `services`: for models that are code; null: there are none in this host. */
+  constructor(settings: Readonly<Record<string, Readonly<Record<string, string>>>>, services: HostServices | null = null) {
     this.#settings = settings;
+    this.#services = services;
   }
 
   /** Rejects with INVALID_ARGUMENT when there is no such backend, INTERNAL when it can't start. */
@@ -43,7 +46,8 @@ export class BackendLoader {
     if (!existsSync(url)) throw invalidArgument(`there is no backend '${name}'; check 'backend' in the model's configuration`);
     try {
       const module: BackendModule = await import(/* @vite-ignore */ url.href);
-      return await module.createBackend({ settings: this.#settings[name] ?? {} });
+      const settings = this.#settings[name] ?? {};
+      return await module.createBackend(this.#services === null ? { settings } : { settings, services: this.#services });
     } catch (error) {
       if (error instanceof InferenceError) throw error;
       const reason = error instanceof Error ? error.message : String(error);

@@ -9,7 +9,7 @@ import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import type { StatusCode } from '../../proto/inference-error.ts';
 
 /** Changes whenever a frame or the shared memory's layout does: a host of another build is refused at its `ready`. */
-export const BOUNDARY_VERSION = 2;
+export const BOUNDARY_VERSION = 3;
 
 /** Where an execution host finds what the gateway made for it: indexes of its inherited file descriptors. */
 export const HOST_FDS: { readonly control: number; readonly wake: number; readonly lifeline: number; readonly memory: number } = {
@@ -37,6 +37,10 @@ export const FRAME_KIND: {
   readonly start: 8;
   readonly cancel: 9;
   readonly credit: 10;
+  readonly executeRequests: 11;
+  readonly abandon: 12;
+  readonly callResponse: 13;
+  readonly callEnded: 14;
   readonly ready: 16;
   readonly loaded: 17;
   readonly done: 18;
@@ -45,6 +49,12 @@ export const FRAME_KIND: {
   readonly largeOutput: 21;
   readonly response: 22;
   readonly ended: 23;
+  readonly results: 24;
+  readonly waiting: 25;
+  readonly call: 26;
+  readonly cancelCall: 27;
+  readonly callCredit: 28;
+  readonly log: 29;
 } = {
   // gateway to host
   hello: 1,
@@ -62,6 +72,14 @@ export const FRAME_KIND: {
   cancel: 9,
   /** `[f64 sequence][f64 count]`: so many more responses may be sent. */
   credit: 10,
+  /** `tensor-frame.ts`: a batch whose requests are kept apart. This kind and those below are for hosts that run models' own code. */
+  executeRequests: 11,
+  /** `[f64 sequence][f64 index]`: nobody waits for this request of the batch any more. */
+  abandon: 12,
+  /** `tensor-frame.ts`: one response to a call that the host made. */
+  callResponse: 13,
+  /** `tensor-frame.ts` without tensors: the end of a call, with an error or none. */
+  callEnded: 14,
   // host to gateway
   ready: 16,
   loaded: 17,
@@ -75,6 +93,18 @@ export const FRAME_KIND: {
   response: 22,
   /** A response record without outputs, with an error or none: the request's last frame. */
   ended: 23,
+  /** `tensor-frame.ts`: what became of each request of a batch. */
+  results: 24,
+  /** `[f64 sequence]`: the batch waits for something, and the host has time for others. */
+  waiting: 25,
+  /** `tensor-frame.ts`: a request to another model. */
+  call: 26,
+  /** `[f64 call]`: its responses are not wanted any more. Its `callEnded` comes all the same. */
+  cancelCall: 27,
+  /** `[f64 call][f64 count]`: so many more responses may be sent. */
+  callCredit: 28,
+  /** JSON: what a model says. */
+  log: 29,
 };
 
 /** Of a largeOutput frame: sequence and output index, doubles. */
@@ -82,6 +112,8 @@ export const LARGE_OUTPUT_PREFIX_BYTES = 16;
 
 export const CANCEL_BYTES = 8;
 export const CREDIT_BYTES = 16;
+/** Of a `log` frame. */
+const MAX_LOG_BYTES = 65_536;
 /** Of an `ended` frame: more than an error's text takes. */
 const MAX_ENDED_BYTES = 4096;
 
@@ -117,11 +149,22 @@ export function maxPayloadBytes(kind: number): number {
     case FRAME_KIND.largeOutput:
     case FRAME_KIND.start:
     case FRAME_KIND.response:
+    case FRAME_KIND.executeRequests:
+    case FRAME_KIND.callResponse:
+    case FRAME_KIND.results:
+    case FRAME_KIND.call:
       return MAX_TENSOR_FRAME_BYTES;
     case FRAME_KIND.cancel:
+    case FRAME_KIND.waiting:
+    case FRAME_KIND.cancelCall:
       return CANCEL_BYTES;
     case FRAME_KIND.credit:
+    case FRAME_KIND.abandon:
+    case FRAME_KIND.callCredit:
       return CREDIT_BYTES;
+    case FRAME_KIND.log:
+      return MAX_LOG_BYTES;
+    case FRAME_KIND.callEnded:
     case FRAME_KIND.ended:
       return MAX_ENDED_BYTES;
     default:
@@ -139,6 +182,8 @@ export interface HelloMessage {
   readonly backendSettings: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** The backend that the first load will probably ask for; '': not known. */
   readonly preload: string;
+  /** The host is for one instance of a model that is code. */
+  readonly runsCode: boolean;
 }
 
 /** `id` in each request below comes back in its `loaded`, `done` or `failed`. */
@@ -194,6 +239,12 @@ export interface FailedMessage {
   readonly message: string;
   /** For the gateway's log: what the host knew beyond the message; '' for nothing. */
   readonly detail: string;
+}
+
+/** What a model said, by its logger. */
+export interface LogMessage {
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  readonly text: string;
 }
 
 /** Status codes as numbers, for records and for checking what a host names. The order is part of the boundary. */

@@ -17,18 +17,18 @@ function batch(rows: number): { name: string; datatype: Datatype; shape: number[
 }
 
 it('reckons outputs from the rows of the batch where only they are open', () => {
-  expect(tensors(['FP32', [-1, 16]]).outputBytes(batch(1))).toBe(64);
-  expect(tensors(['FP32', [-1, 16]]).outputBytes(batch(8))).toBe(512);
-  expect(tensors(['FP32', [-1, 16]], ['INT64', [3]]).outputBytes(batch(8))).toBe(512 + 64);
-  expect(tensors(['FP64', []]).outputBytes(batch(8))).toBe(64);
+  expect(tensors(['FP32', [-1, 16]]).outputBytes({ inputs: batch(1) })).toBe(64);
+  expect(tensors(['FP32', [-1, 16]]).outputBytes({ inputs: batch(8) })).toBe(512);
+  expect(tensors(['FP32', [-1, 16]], ['INT64', [3]]).outputBytes({ inputs: batch(8) })).toBe(512 + 64);
+  expect(tensors(['FP64', []]).outputBytes({ inputs: batch(8) })).toBe(64);
 });
 
 it('learns the size of outputs that had no room', () => {
   const learning = tensors(['BYTES', [-1]], ['FP32', [-1, -1]]);
-  expect(learning.outputBytes(batch(1))).toBe(2 * 4096);
+  expect(learning.outputBytes({ inputs: batch(1) })).toBe(2 * 4096);
   const output = { name: 'OUT0', datatype: 'BYTES' as const, shape: [1], data: new Uint8Array(10_000) };
   learning.learn([output, { ...output, data: new Uint8Array(8) }]);
-  expect(learning.outputBytes(batch(1))).toBe(10_048 + 4096);
+  expect(learning.outputBytes({ inputs: batch(1) })).toBe(10_048 + 4096);
 });
 
 it('finds inputs by place and by name, and says which it does not have', () => {

@@ -4,7 +4,7 @@ import type { ModelMetadata } from '../../backends/api/backend.ts';
 import { byteSizeOf, elementCount } from '../../proto/datatype.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
-import type { BatchInput } from './execution-host.ts';
+import type { BatchInput, ExecutionBatch } from './execution-host.ts';
 import { alignTensor, responseBytes } from './execution-record.ts';
 
 /** First guess for an output whose size only a run can tell. */
@@ -66,8 +66,8 @@ export class ModelTensors {
   }
 
   /** Room that the outputs of this batch will probably take. */
-  outputBytes(inputs: readonly BatchInput[]): number {
-    const rows = inputs.length > 0 && inputs[0]!.shape.length > 0 ? inputs[0]!.shape[0]! : 1;
+  outputBytes({ inputs, batchSize }: Pick<ExecutionBatch, 'inputs' | 'batchSize'>): number {
+    const rows = batchSize ?? (inputs.length > 0 && inputs[0]!.shape.length > 0 ? inputs[0]!.shape[0]! : 1);
     let bytes = 0;
     for (let i = 0; i < this.#rowBytes.length; i++) bytes += alignTensor(Math.max(this.#rowBytes[i]! * rows, this.#knownBytes[i]!));
     return bytes;

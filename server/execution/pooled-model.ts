@@ -9,6 +9,7 @@ import { type HostSlot, Placement } from './host-slot.ts';
 import { InstanceGroup } from './instance-group.ts';
 import type { InstanceRenewal } from './instance-renewal.ts';
 import { modelKey } from './process-host.ts';
+import { runsCode } from './runs-code.ts';
 
 export interface PooledModelInit {
   readonly spec: ModelSpec;
@@ -26,6 +27,8 @@ export class PooledModel {
   readonly spec: ModelSpec;
   readonly key: string;
   readonly isDecoupled: boolean;
+  /** Each instance is in a process of its own. */
+  readonly runsCode: boolean;
   readonly places: Map<HostSlot, Placement> = new Map();
   readonly #init: PooledModelInit;
   #group: InstanceGroup<InstanceHandle> | null = null;
@@ -36,6 +39,7 @@ export class PooledModel {
     this.spec = init.spec;
     this.key = modelKey(init.spec);
     this.isDecoupled = init.isDecoupled;
+    this.runsCode = runsCode(init.spec.config);
   }
 
   /** Null until a host has the model. */

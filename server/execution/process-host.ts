@@ -9,24 +9,27 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import { checkMetadata } from './check-metadata.ts';
 import { HostFault } from './check-response.ts';
 import { ProcessDecoupledChannel } from './decoupled-channel.ts';
-import { DecoupledLink } from './decoupled-link.ts';
 import type { ExecutionHost, HostEnd, HostKind, LoadedModel } from './execution-host.ts';
 import { ExecutionWatch } from './execution-watch.ts';
-import { FrameReader } from './frame-reader.ts';
 import { hostEntry } from './host-entry.ts';
-import type { BatchLink, HostLink, HostLinkOwner } from './host-link.ts';
+import type { HostLink, HostLinkOwner } from './host-link.ts';
 import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
-import { HostRequests, parseControl } from './host-requests.ts';
+import { type CreatedInstance, grownBytes, HostRequests, parseControl, readLogMessage } from './host-requests.ts';
 import { ProcessInstanceChannel } from './instance-channel.ts';
-import { BOUNDARY_VERSION, controlFrame, FRAME_KIND, FrameError, type FrameKind, type HelloMessage, HOST_FDS } from './messages.ts';
+import { listenToHost } from './listen-to-host.ts';
+import { BOUNDARY_VERSION, controlFrame, FRAME_KIND, type FrameKind, type HelloMessage, HOST_FDS } from './messages.ts';
 import { ModelTensors } from './model-tensors.ts';
+import { createLinks, type ProcessLinks } from './process-links.ts';
+import { RequestChannel } from './request-channel.ts';
+import type { RequestLink } from './request-link.ts';
 import { createSharedMemory } from './shared-memory.ts';
-import { SharedMemoryLink } from './shared-memory-link.ts';
-import { SocketLink } from './socket-link.ts';
 import { chooseTransport, spawnHost } from './spawn-host.ts';
 
 /** How long a host that was asked to end may take for it. */
 const STOP_GRACE_MS = 1000;
+
+/** How long the code of a model may take to end. */
+const FINALIZE_MS = 10_000;
 
 /** How often memory is given back; what has been free for a whole interval goes. */
 const TRIM_INTERVAL_MS = 10_000;
@@ -34,12 +37,6 @@ const TRIM_INTERVAL_MS = 10_000;
 /** `name:version`, as HostEnd.blamed has it. */
 export function modelKey(spec: ModelSpec): string {
   return `${spec.name}:${spec.version}`;
-}
-
-interface CreatedInstance {
-  readonly instance: number;
-  readonly maxRequests: number;
-  readonly memoryBytes: number;
 }
 
 interface Ending {
@@ -57,13 +54,13 @@ export class ProcessHost implements ExecutionHost {
   readonly #child: ChildProcess;
   readonly #control: Duplex;
   readonly #link: HostLink;
-  /** The link as well, by what the host is for; the other one is null. */
-  readonly #batches: BatchLink | null;
-  readonly #decoupled: DecoupledLink | null;
+  readonly #links: ProcessLinks;
   readonly #requests: HostRequests;
   readonly #watch: ExecutionWatch;
   readonly #trimTimer: NodeJS.Timeout;
-  readonly #channels: Map<number, ProcessInstanceChannel | ProcessDecoupledChannel> = new Map();
+  /** The one model of a host that runs models' own code. */
+  #codeKey: string | null = null;
+  readonly #channels: Map<number, ProcessInstanceChannel | ProcessDecoupledChannel | RequestChannel> = new Map();
   /** The model whose load or instance creation is under way. */
   #loading: string | null = null;
   #loadStartedMs = 0;
@@ -90,11 +87,11 @@ export class ProcessHost implements ExecutionHost {
 
   private constructor(options: ProcessHostOptions) {
     this.#options = options;
-    this.transport = options.isDecoupled ? 'socket' : chooseTransport(options.transport);
+    this.transport = options.isDecoupled || options.runsCode ? 'socket' : chooseTransport(options.transport);
     const entry = options.entry ?? hostEntry();
     const memory = this.transport === 'shared-memory' ? createSharedMemory(options.memoryBytes) : null;
     try {
-      this.#child = spawnHost(entry, memory);
+      this.#child = spawnHost(entry, memory, options.runsCode ? options.maxHostMemoryBytes : -1);
     } catch (error) {
       memory?.close();
       throw error;
@@ -106,12 +103,9 @@ export class ProcessHost implements ExecutionHost {
       onBusy: () => this.#watch.start(),
       sendFrame: (chunks) => this.#sendFrame(chunks),
     };
-    this.#decoupled = options.isDecoupled ? new DecoupledLink(options.memoryBytes, owner) : null;
-    if (options.isDecoupled) this.#batches = null;
-    else if (memory === null) this.#batches = new SocketLink(options.memoryBytes, owner);
-    else this.#batches = new SharedMemoryLink(memory, options.pollUs, owner);
-    this.#link = (this.#decoupled ?? this.#batches)!;
-    this.#requests = new HostRequests((detail) => options.onLog(this.pid, detail));
+    this.#links = createLinks(options, memory, owner, () => this.#codeKey ?? '');
+    this.#link = this.#links.link;
+    this.#requests = new HostRequests((detail) => options.onLog(this.pid, detail, 'warn'));
     this.#watch = new ExecutionWatch({
       pid: this.pid,
       inflight: this.#link.inflight,
@@ -124,8 +118,8 @@ export class ProcessHost implements ExecutionHost {
       onTooLarge: (usedBytes) => this.#onTooLarge(usedBytes),
     });
     this.ended = this.#listen(stdio);
-    const { spinUs, backendSettings, preload } = options;
-    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, spinUs, backendSettings, preload };
+    const { spinUs, backendSettings, preload, runsCode } = options;
+    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, spinUs, backendSettings, preload, runsCode };
     this.#control.write(controlFrame(FRAME_KIND.hello, hello));
     this.#trimTimer = setInterval(() => this.#link.trim(), TRIM_INTERVAL_MS).unref();
   }
@@ -187,6 +181,7 @@ export class ProcessHost implements ExecutionHost {
 
   /** The model whose work it was that the host did last. */
   #blamed(): string | null {
+    if (this.#codeKey !== null) return this.#codeKey;
     if (this.#loading !== null && !this.#link.isExecuting(this.#loadStartedMs)) return this.#loading;
     return this.#channels.get(this.#link.currentInstance)?.tensors.key ?? null;
   }
@@ -212,41 +207,22 @@ export class ProcessHost implements ExecutionHost {
     this.#requests.failAll(new InferenceError('UNAVAILABLE', onLoad, { failureReason: 'BACKEND' }));
     const lost = new InferenceError('UNAVAILABLE', `${reason}; retry`, { failureReason: 'BACKEND', retryAfterSeconds: 1 });
     this.#link.end(headError ?? lost, lost);
+    this.#links.desk?.end();
   }
 
-  #listen(stdio: readonly (Duplex | null)[]): Promise<HostEnd> {
-    const reader = new FrameReader((kind, payload) => this.#onFrame(kind, payload));
-    this.#control.on('data', (chunk: Buffer) => {
-      if (this.#ending !== null) return;
-      try {
-        reader.push(chunk);
-      } catch (error) {
-        if (!(error instanceof HostFault || error instanceof FrameError)) throw error;
-        this.#onFault(error instanceof HostFault ? error.message : `sent what is not a frame: ${error.message}`);
-      }
+  async #listen(stdio: readonly (Duplex | null)[]): Promise<HostEnd> {
+    const reason = await listenToHost(this.#child, stdio, {
+      isEnded: () => this.#ending !== null,
+      onFrame: (kind, payload) => this.#onFrame(kind, payload),
+      onFault: (fault) => this.#onFault(fault),
+      onWake: () => this.#link.poll(),
+      onText: (text, level) => this.#options.onLog(this.pid, text, level),
     });
-    // A socket that breaks is followed by the end of the process, or is followed up by ending it.
-    this.#control.on('close', () => this.#child.kill('SIGKILL'));
-    stdio[HOST_FDS.wake]?.on('data', () => this.#link.poll());
-    for (const stream of stdio) stream?.on('error', () => {});
-    for (const stream of [stdio[1], stdio[2]])
-      stream?.setEncoding('utf8').on('data', (text: string) => this.#options.onLog(this.pid, text));
-    return new Promise((resolve) => {
-      const finish = (reason: string): void => {
-        // What the host said before its end may still wait to be read.
-        setImmediate(() => {
-          this.#link.poll();
-          this.#end({ reason, blamed: this.#blamed(), expected: false }, null);
-          for (const stream of stdio) stream?.destroy();
-          const ending = this.#ending!;
-          resolve({ reason: ending.reason, blamed: ending.blamed, expected: ending.expected });
-        });
-      };
-      this.#child.once('error', (error) => {
-        if (this.#child.pid === undefined) finish(`could not be started: ${error.message}`);
-      });
-      this.#child.once('exit', (code, signal) => finish(signal === null ? `ended with exit code ${code}` : `ended by ${signal}`));
-    });
+    this.#link.poll();
+    this.#end({ reason, blamed: this.#blamed(), expected: false }, null);
+    for (const stream of stdio) stream?.destroy();
+    const ending = this.#ending!;
+    return { reason: ending.reason, blamed: ending.blamed, expected: ending.expected };
   }
 
   #onFrame(kind: number, payload: Buffer): void {
@@ -264,6 +240,18 @@ export class ProcessHost implements ExecutionHost {
       case FRAME_KIND.done:
       case FRAME_KIND.failed:
         this.#requests.settle(kind, payload);
+        break;
+      case FRAME_KIND.call:
+      case FRAME_KIND.cancelCall:
+      case FRAME_KIND.callCredit:
+        if (this.#links.desk === null) throw new HostFault('made a call, though it runs no code of a model');
+        this.#links.desk.onFrame(kind, payload);
+        break;
+      case FRAME_KIND.log:
+        {
+          const { level, text } = readLogMessage(payload);
+          this.#options.onLog(this.pid, text, level);
+        }
         break;
       default:
         this.#link.onFrame(kind, payload);
@@ -293,6 +281,7 @@ export class ProcessHost implements ExecutionHost {
   async #load(spec: ModelSpec): Promise<LoadedModel> {
     const key = modelKey(spec);
     const model = ++this.#lastNumber;
+    if (this.#options.runsCode) this.#codeKey = key;
     const answer = await this.#timedRequest(key, FRAME_KIND.load, { model, spec });
     let tensors: ModelTensors;
     try {
@@ -305,15 +294,16 @@ export class ProcessHost implements ExecutionHost {
     const loaded = {
       metadata: tensors.metadata,
       memoryBytes: grownBytes(answer),
-      createInstance: async (onCapacity: () => void) => {
-        const link = this.#batches;
+      createInstance: async (onCapacity: () => void): Promise<ProcessInstanceChannel | RequestChannel> => {
+        if (this.#links.code !== null) return this.#createCodeInstance(this.#links.code, model, tensors, loaded, onCapacity);
+        const link = this.#links.batches;
         if (link === null) throw new Error('this execution host is for decoupled models');
         const { instance, memoryBytes } = await this.#requestInstance(model, tensors, false);
         loaded.memoryBytes += memoryBytes;
         return this.#adopt(new ProcessInstanceChannel(link, tensors, instance, onCapacity, this.#disposeInstance));
       },
       createDecoupledInstance: async (onCapacity: () => void) => {
-        const link = this.#decoupled;
+        const link = this.#links.decoupled;
         if (link === null) throw new Error('this execution host is not for decoupled models');
         const { instance, maxRequests, memoryBytes } = await this.#requestInstance(model, tensors, true);
         loaded.memoryBytes += memoryBytes;
@@ -335,7 +325,19 @@ export class ProcessHost implements ExecutionHost {
     return { instance, maxRequests: Number(answer['maxRequests']), memoryBytes: grownBytes(answer) };
   }
 
-  #adopt<Channel extends ProcessInstanceChannel | ProcessDecoupledChannel>(channel: Channel): Channel {
+  async #createCodeInstance(
+    link: RequestLink,
+    model: number,
+    tensors: ModelTensors,
+    loaded: { memoryBytes: number },
+    onCapacity: () => void,
+  ): Promise<RequestChannel> {
+    const { instance, maxRequests, memoryBytes } = await this.#requestInstance(model, tensors, false);
+    loaded.memoryBytes += memoryBytes;
+    return this.#adopt(new RequestChannel(link, tensors, instance, maxRequests, onCapacity, this.#disposeInstance));
+  }
+
+  #adopt<Channel extends ProcessInstanceChannel | ProcessDecoupledChannel | RequestChannel>(channel: Channel): Channel {
     // The host may have ended between its answer and here.
     if (this.#ending !== null) channel.hostEnded();
     else this.#channels.set(channel.instance, channel);
@@ -343,22 +345,32 @@ export class ProcessHost implements ExecutionHost {
   }
 
   readonly #disposeInstance = async (instance: number): Promise<void> => {
+    const key = this.#channels.get(instance)?.tensors.key ?? '';
     this.#channels.delete(instance);
-    if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.disposeInstance, { instance }));
+    if (this.#ending !== null) return;
+    // A model's own code may run there, for ever.
+    const dispose = this.#options.runsCode
+      ? this.#timedRequest(key, FRAME_KIND.disposeInstance, { instance }, FINALIZE_MS)
+      : this.#request(FRAME_KIND.disposeInstance, { instance });
+    await this.#orGone(dispose);
   };
 
   /** A request that runs a model's code: it is blamed on the model and has a deadline. */
-  async #timedRequest(key: string, kind: FrameKind, body: object): Promise<Record<string, unknown>> {
+  async #timedRequest(
+    key: string,
+    kind: FrameKind,
+    body: object,
+    timeoutMs: number = this.#options.loadTimeoutMs,
+  ): Promise<Record<string, unknown>> {
     if (this.#ending !== null)
       throw new InferenceError('UNAVAILABLE', `the execution host ${this.#ending.reason}`, { failureReason: 'BACKEND' });
-    const { loadTimeoutMs } = this.#options;
     this.#loading = key;
     this.#loadStartedMs = performance.now();
     this.#watch.start();
     const onTimeout = (): void => {
-      this.#kill({ reason: `did not end a load within ${loadTimeoutMs / 1000} s`, blamed: this.#blamed(), expected: false }, null);
+      this.#kill({ reason: `did not end a load within ${timeoutMs / 1000} s`, blamed: this.#blamed(), expected: false }, null);
     };
-    const timer = loadTimeoutMs === 0 ? undefined : setTimeout(onTimeout, loadTimeoutMs);
+    const timer = timeoutMs === 0 ? undefined : setTimeout(onTimeout, timeoutMs);
     try {
       return await this.#request(kind, body);
     } finally {
@@ -383,12 +395,6 @@ export class ProcessHost implements ExecutionHost {
       if (this.#ending === null) throw error;
     }
   }
-}
-
-/** What a host says of its own memory is for sums alone: a number that can't be is none. */
-function grownBytes(answer: Readonly<Record<string, unknown>>): number {
-  const bytes = answer['memoryBytes'];
-  return typeof bytes === 'number' && Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : 0;
 }
 
 function gib(bytes: number): string {

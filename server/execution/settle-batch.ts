@@ -1,6 +1,7 @@
 /** @hotpath turns a checked response into the end of its batch, whichever way it came (measured by instance-channel.bench.ts) */
 
-import { type ResponseArea, readOutputs, readResponseError } from './check-response.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
+import { type ResponseArea, readOutputs, readResponseError, wasSkipped } from './check-response.ts';
 import { RESPONSE_INFER_NS, RESPONSE_OUTPUT_NS } from './execution-record.ts';
 import type { InflightBatch, InflightBatches } from './inflight-batches.ts';
 
@@ -11,6 +12,12 @@ import type { InflightBatch, InflightBatches } from './inflight-batches.ts';
 export function settleHead(inflight: InflightBatches, head: InflightBatch, area: ResponseArea): boolean {
   const { batch, channel } = head;
   const { tensors } = channel;
+  if (head.isAbandoned && wasSkipped(area, head.sequence)) {
+    inflight.shift();
+    channel.settled();
+    batch.fail(new InferenceError('CANCELLED', 'nobody waited for it when its turn came', { failureReason: 'CANCELED' }));
+    return true;
+  }
   const error = readResponseError(area, head.sequence);
   if (error !== null) {
     inflight.shift();

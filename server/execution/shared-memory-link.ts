@@ -1,15 +1,18 @@
 /** @hotpath a batch into shared memory and its answer out of it: the gateway's end of every batch that a process host runs (measured by instance-channel.bench.ts) */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
+import { registerUsedOnce } from '../../proto/tensor-memory.ts';
 import { HostFault, type ResponseArea } from './check-response.ts';
 import { DescriptorRing } from './descriptor-ring.ts';
+import { encodeExecute, executePayloadBytes, placeResult } from './execute-frame.ts';
 import type { ExecutionBatch } from './execution-host.ts';
-import { requestBytes, WORD_BYTES } from './execution-record.ts';
+import { REQUEST_ABANDONED, requestBytes, WORD_BYTES } from './execution-record.ts';
 import { futexWake } from './futex.ts';
 import type { BatchLink, HostLinkOwner } from './host-link.ts';
 import { failAll, type InflightBatch, InflightBatches } from './inflight-batches.ts';
 import { type ProcessInstanceChannel, tooLargeBatch } from './instance-channel.ts';
-import { FRAME_KIND, frameHeader, LARGE_OUTPUT_PREFIX_BYTES } from './messages.ts';
+import { KeptRegions } from './kept-regions.ts';
+import { FRAME_KIND, frameHeader, LARGE_OUTPUT_PREFIX_BYTES, MAX_TENSOR_FRAME_BYTES } from './messages.ts';
 import { settleHead } from './settle-batch.ts';
 import {
   ARENA_OFFSET,
@@ -36,6 +39,8 @@ import { inputAreaBytes, writeOutputRoom, writeRequest } from './write-request.t
 const QUICK_RUN_NS = 20_000;
 /** Less is not worth the system call. */
 const MIN_TRIM_BYTES = 1024 * 1024;
+/** In the place of a region: the batch went by frame. */
+const IN_FRAME = -1;
 const wakeFrame: readonly Uint8Array[] = [frameHeader(FRAME_KIND.wake, 0)];
 
 /**
@@ -52,6 +57,7 @@ export class SharedMemoryLink implements BatchLink {
   readonly #submitted: DescriptorRing;
   readonly #completed: DescriptorRing;
   readonly #arena: TensorArena;
+  readonly #kept: KeptRegions;
   readonly #entry: Int32Array = new Int32Array(RING_ENTRY_WORDS);
   readonly #answer: Int32Array = new Int32Array(RING_ENTRY_WORDS);
   readonly #area: ResponseArea;
@@ -63,6 +69,8 @@ export class SharedMemoryLink implements BatchLink {
   #lookUntilMs = 0;
   #isEnded = false;
   #isPolling = false;
+  /** The one batch in flight went by frame. */
+  #isFrameOut = false;
 
   constructor(memory: SharedMemory, pollUs: number, owner: HostLinkOwner) {
     const buffer = memory.buffer;
@@ -75,6 +83,7 @@ export class SharedMemoryLink implements BatchLink {
     this.#submitted = new DescriptorRing(buffer, SUBMIT_RING_OFFSET, RING_CAPACITY, RING_ENTRY_WORDS);
     this.#completed = new DescriptorRing(buffer, COMPLETION_RING_OFFSET, RING_CAPACITY, RING_ENTRY_WORDS);
     this.#arena = new TensorArena(ARENA_OFFSET, buffer.byteLength - ARENA_OFFSET);
+    this.#kept = new KeptRegions(memory, this.#arena);
     this.#maxOutputBytes = Math.floor(this.#arena.byteLength / 2 / REGION_UNIT) * REGION_UNIT;
     this.#area = { words: this.#words, at: 0, wordCount: 0, bytes: this.#bytes, start: 0, end: 0 };
     this.#state[GATEWAY_SLEEPS] = 1;
@@ -85,6 +94,7 @@ export class SharedMemoryLink implements BatchLink {
   }
 
   get currentInstance(): number {
+    if (this.#isFrameOut) return this.inflight.head?.channel.instance ?? 0;
     return this.#isEnded ? 0 : Atomics.load(this.#state, CURRENT_INSTANCE);
   }
 
@@ -103,8 +113,8 @@ export class SharedMemoryLink implements BatchLink {
     const inputBytes = inputAreaBytes(batch);
     const fixedBytes = recordBytes + tensors.responseBytes + inputBytes;
     // One batch is not to keep all others out, whatever it learned; what has no room goes by frame.
-    let outputBytes = Math.min(tensors.outputBytes(batch.inputs), this.#maxOutputBytes);
-    let region = this.inflight.isFull ? -1 : this.#arena.allocate(fixedBytes + outputBytes);
+    let outputBytes = Math.min(tensors.outputBytes(batch), this.#maxOutputBytes);
+    let region = this.inflight.isFull || this.#isFrameOut ? -1 : this.#arena.allocate(fixedBytes + outputBytes);
     if (region < 0) {
       if (this.inflight.count > 0) {
         this.#tell.add(channel);
@@ -114,6 +124,8 @@ export class SharedMemoryLink implements BatchLink {
       outputBytes = 0;
       region = this.#arena.allocate(fixedBytes);
       if (region < 0) {
+        // What is kept may be kept for this very batch.
+        if (this.#kept.keptBytes > 0 && fixedBytes <= this.#arena.byteLength) return this.#submitFrame(channel, batch);
         channel.failSoon(batch, tooLargeBatch(tensors.key, fixedBytes, this.#arena.byteLength));
         return true;
       }
@@ -146,6 +158,7 @@ export class SharedMemoryLink implements BatchLink {
       responseOffset,
       outputOffset,
       outputBytes,
+      isAbandoned: false,
       isAnswered: false,
       large: null,
     });
@@ -154,6 +167,14 @@ export class SharedMemoryLink implements BatchLink {
     if (isIdle) this.#owner.onBusy();
     if (this.#pollMs > 0 && tensors.lastRunNs < QUICK_RUN_NS) this.#lookSoon();
     return true;
+  }
+
+  abandon(batch: ExecutionBatch): void {
+    const inflight = this.#isEnded ? null : this.inflight.findByBatch(batch);
+    if (inflight === null || inflight.region === IN_FRAME) return;
+    inflight.isAbandoned = true;
+    // Where the host has begun already, it does not look any more.
+    this.#words[inflight.region / WORD_BYTES + REQUEST_ABANDONED] = 1;
   }
 
   expect(): void {
@@ -225,7 +246,55 @@ export class SharedMemoryLink implements BatchLink {
     this.poll();
   };
 
+  /** Nothing is in flight: with the ring beside it, the host's order would be anyone's guess. */
+  #submitFrame(channel: ProcessInstanceChannel, batch: ExecutionBatch): boolean {
+    const payloadBytes = executePayloadBytes(batch);
+    if (payloadBytes > MAX_TENSOR_FRAME_BYTES) {
+      channel.failSoon(batch, tooLargeBatch(channel.tensors.key, payloadBytes, MAX_TENSOR_FRAME_BYTES));
+      return true;
+    }
+    const sequence = this.inflight.nextSequence();
+    const payload = encodeExecute(channel, batch, sequence, payloadBytes);
+    this.inflight.push({
+      channel,
+      batch,
+      sequence,
+      submittedMs: performance.now(),
+      region: IN_FRAME,
+      responseOffset: 0,
+      outputOffset: 0,
+      outputBytes: 0,
+      isAbandoned: false,
+      isAnswered: false,
+      large: null,
+    });
+    this.#isFrameOut = true;
+    channel.submitted();
+    this.#owner.sendFrame([frameHeader(FRAME_KIND.execute, payloadBytes), payload]);
+    this.announceControl();
+    this.#owner.onBusy();
+    return true;
+  }
+
+  #onResult(payload: Buffer): void {
+    const head = this.inflight.head;
+    if (!this.#isFrameOut || head === null) throw new HostFault('sent a result by frame of a batch that did not come by frame');
+    const area: ResponseArea = { ...this.#area };
+    placeResult(area, payload);
+    this.#isFrameOut = false;
+    try {
+      if (!settleHead(this.inflight, head, area)) throw new HostFault('sent a result without its outputs');
+    } finally {
+      if (this.inflight.head !== head) this.#tell.add(head.channel);
+    }
+    this.#tell.run();
+  }
+
   onFrame(kind: number, payload: Buffer): void {
+    if (kind === FRAME_KIND.result) {
+      this.#onResult(payload);
+      return;
+    }
     if (kind !== FRAME_KIND.largeOutput) throw new HostFault(`sent a frame of kind ${kind}, which has no place in shared memory`);
     if (payload.length < LARGE_OUTPUT_PREFIX_BYTES) throw new HostFault('sent a large output without its prefix');
     const inflight = this.inflight.findBySequence(payload.readDoubleLE(0));
@@ -235,6 +304,7 @@ export class SharedMemoryLink implements BatchLink {
     if (!Number.isInteger(index) || index < 0 || index >= outputCount) throw new HostFault(`sent a large output ${index}`);
     inflight.large ??= new Array<Uint8Array | undefined>(outputCount).fill(undefined);
     if (inflight.large[index] !== undefined) throw new HostFault('sent a large output twice');
+    registerUsedOnce(payload);
     inflight.large[index] = new Uint8Array(payload.buffer, payload.byteOffset + LARGE_OUTPUT_PREFIX_BYTES);
     this.poll();
   }
@@ -247,8 +317,9 @@ export class SharedMemoryLink implements BatchLink {
   end(headError: InferenceError, otherError: InferenceError): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
+    this.#isFrameOut = false;
     failAll(this.inflight, headError, otherError);
-    this.#memory.close();
+    this.#kept.close();
   }
 
   /** Settles what is answered; returns how many answers the ring had. */
@@ -289,12 +360,14 @@ export class SharedMemoryLink implements BatchLink {
     area.start = head.outputOffset;
     area.end = head.outputOffset + head.outputBytes;
     let isSettled = false;
+    const outer = this.#kept.enter(head.region);
     try {
       isSettled = settleHead(this.inflight, head, area);
     } finally {
+      this.#kept.leave(outer);
       // The batch is out of `inflight` even when its `complete` threw.
       if (this.inflight.head !== head) {
-        this.#arena.free(head.region);
+        this.#kept.free(head.region);
         this.#tell.add(head.channel);
       }
     }

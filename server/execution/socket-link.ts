@@ -2,15 +2,14 @@
 
 import type { InferenceError } from '../../proto/inference-error.ts';
 import { HostFault, type ResponseArea } from './check-response.ts';
+import { encodeExecute, executePayloadBytes, placeResult } from './execute-frame.ts';
 import type { ExecutionBatch } from './execution-host.ts';
-import { requestBytes, WORD_BYTES } from './execution-record.ts';
 import type { BatchLink, HostLinkOwner } from './host-link.ts';
 import { failAll, InflightBatches } from './inflight-batches.ts';
 import { type ProcessInstanceChannel, tooLargeBatch } from './instance-channel.ts';
 import { FRAME_KIND, frameHeader, MAX_TENSOR_FRAME_BYTES } from './messages.ts';
 import { settleHead } from './settle-batch.ts';
 import { TellCapacity } from './tell-capacity.ts';
-import { inputAreaBytes, writeOutputRoom, writeRequest } from './write-request.ts';
 
 /** Batches that one host may have; far above what its instances take at two each. */
 const CAPACITY = 1024;
@@ -52,8 +51,7 @@ export class SocketLink implements BatchLink {
 
   submit(channel: ProcessInstanceChannel, batch: ExecutionBatch): boolean {
     const { tensors } = channel;
-    const recordBytes = requestBytes(batch.inputs);
-    const payloadBytes = recordBytes + inputAreaBytes(batch);
+    const payloadBytes = executePayloadBytes(batch);
     if (this.inflight.isFull || this.#usedBytes + payloadBytes > this.#memoryBytes) {
       if (this.inflight.count > 0) {
         this.#tell.add(channel);
@@ -62,11 +60,8 @@ export class SocketLink implements BatchLink {
       channel.failSoon(batch, tooLargeBatch(tensors.key, payloadBytes, this.#memoryBytes));
       return true;
     }
-    const payload = Buffer.allocUnsafeSlow(payloadBytes);
-    const words = new Float64Array(payload.buffer, 0, payloadBytes / WORD_BYTES);
     const sequence = this.inflight.nextSequence();
-    writeRequest(words, payload, 0, recordBytes, channel.instance, sequence, tensors, batch);
-    writeOutputRoom(words, 0, 0, 0, 0, 0);
+    const payload = encodeExecute(channel, batch, sequence, payloadBytes);
     const isIdle = this.inflight.count === 0;
     this.#usedBytes += payloadBytes;
     this.inflight.push({
@@ -78,6 +73,7 @@ export class SocketLink implements BatchLink {
       responseOffset: 0,
       outputOffset: 0,
       outputBytes: payloadBytes,
+      isAbandoned: false,
       isAnswered: false,
       large: null,
     });
@@ -86,6 +82,9 @@ export class SocketLink implements BatchLink {
     if (isIdle) this.#owner.onBusy();
     return true;
   }
+
+  /** Frames are worked off in their order: the host would hear of it behind the batch. */
+  abandon(): void {}
 
   /** The host waits in its event loop, which only a frame wakes. */
   expect(): void {}
@@ -102,14 +101,9 @@ export class SocketLink implements BatchLink {
     if (kind !== FRAME_KIND.result) throw new HostFault(`sent a frame of kind ${kind}, which has no place on a socket`);
     const head = this.inflight.head;
     if (head === null) throw new HostFault('sent a result, though nothing is in flight');
-    const area = this.#area;
-    area.words = new Float64Array(payload.buffer, payload.byteOffset, Math.floor(payload.length / WORD_BYTES));
-    area.wordCount = area.words.length;
-    // A plain array: what a Buffer's `slice` does differs, and every other tensor is one.
-    area.bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.length);
-    area.end = payload.length;
+    placeResult(this.#area, payload);
     try {
-      if (!settleHead(this.inflight, head, area)) throw new HostFault('sent a result without its outputs');
+      if (!settleHead(this.inflight, head, this.#area)) throw new HostFault('sent a result without its outputs');
     } finally {
       if (this.inflight.head !== head) {
         this.#usedBytes -= head.outputBytes;

@@ -37,7 +37,7 @@ export class SpareHosts {
 
   /** Keeps a host that has become empty, if it is of use. */
   offer(slot: HostSlot): boolean {
-    if (slot.isDecoupled || !this.#init.isWanted() || this.#slots.length > this.#waiting.size) return false;
+    if (slot.isDecoupled || slot.runsCode || !this.#init.isWanted() || this.#slots.length > this.#waiting.size) return false;
     this.#slots.push(slot);
     for (const wake of this.#waiting) wake();
     return true;

@@ -11,8 +11,8 @@ export function chooseTransport(wanted: 'auto' | 'shared-memory' | 'socket'): 's
   throw new Error(`shared memory is not available: ${support.reason}; use transport 'auto' or 'socket'`);
 }
 
-/** The process that runs `entry`, with what HOST_FDS says. Throws when it can't be started. */
-export function spawnHost(entry: string, memory: SharedMemory | null): ChildProcess {
+/** The process that runs `entry`, with what HOST_FDS says. `codeMemoryBytes`: memory of a host that runs models' own code, 0: without limit; -1: of another host. Throws when it can't be started. */
+export function spawnHost(entry: string, memory: SharedMemory | null, codeMemoryBytes = -1): ChildProcess {
   // Options meant for the gateway, a debugger's port among them, are not for its hosts.
   const { NODE_OPTIONS: _, ...env } = process.env;
   const stdio: (string | number)[] = ['ignore', 'pipe', 'pipe'];
@@ -21,10 +21,23 @@ export function spawnHost(entry: string, memory: SharedMemory | null): ChildProc
   stdio[HOST_FDS.lifeline] = 'pipe';
   stdio[HOST_FDS.memory] = memory === null ? 'ignore' : memory.fd;
   // A run leaves little behind; V8 would let a young generation of 48 MB grow before it looks.
-  const args = ['--enable-source-maps', '--max-semi-space-size=2', entry, String(process.pid)];
+  const flags = codeMemoryBytes < 0 ? ['--max-semi-space-size=2'] : codeFlags(codeMemoryBytes);
+  const args = ['--enable-source-maps', ...flags, entry, String(process.pid)];
   const child = spawn(process.execPath, args, { stdio: stdio as StdioOptions, env, windowsHide: true });
   // Out of descriptors, there is a child object without streams, which tells of its failure later.
   child.on('error', () => {});
   if (!child.stdio?.[HOST_FDS.control]) throw new Error('the process could not be started: out of file descriptors or memory');
   return child;
+}
+
+/** The heap ends before the whole budget is used: what V8 says then is clearer than a kill. */
+const HEAP_SHARE = 0.9;
+const MIB = 1024 * 1024;
+const STRIP_TYPES = '--experimental-strip-types';
+
+/** Where Node.js can take types off by itself, models in TypeScript are run as they are. */
+function codeFlags(memoryBytes: number): string[] {
+  const flags = memoryBytes > 0 ? [`--max-old-space-size=${Math.max(16, Math.floor((memoryBytes * HEAP_SHARE) / MIB))}`] : [];
+  if (process.allowedNodeEnvironmentFlags.has(STRIP_TYPES)) flags.push(STRIP_TYPES);
+  return flags;
 }

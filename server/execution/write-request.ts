@@ -8,6 +8,7 @@ import {
   INPUT_OFFSET,
   INPUT_RANK,
   INPUT_WORDS,
+  REQUEST_ABANDONED,
   REQUEST_INPUT_COUNT,
   REQUEST_INSTANCE,
   REQUEST_OUTPUT_BYTES,
@@ -47,6 +48,7 @@ export function writeRequest(
   words[at + REQUEST_INSTANCE] = instance;
   words[at + REQUEST_SEQUENCE] = sequence;
   words[at + REQUEST_INPUT_COUNT] = inputs.length;
+  words[at + REQUEST_ABANDONED] = 0;
   let word = at + REQUEST_WORDS;
   let offset = inputOffset;
   for (let i = 0; i < inputs.length; i++) {

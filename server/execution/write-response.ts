@@ -19,6 +19,7 @@ import {
   RESPONSE_WORDS,
   STATUS_FAILED,
   STATUS_OK,
+  STATUS_SKIPPED,
   WORD_BYTES,
 } from './execution-record.ts';
 import { STATUS_CODES } from './messages.ts';
@@ -61,6 +62,12 @@ export function writeTensorsRecord(words: Float64Array, sequence: number, output
     for (let d = 0; d < shape.length; d++) words[word++] = shape[d]!;
     next += alignTensor(data.length);
   }
+}
+
+/** The record of a batch that nobody waits for any more. */
+export function writeSkippedRecord(words: Float64Array, at: number, sequence: number): void {
+  words[at + RESPONSE_SEQUENCE] = sequence;
+  words[at + RESPONSE_STATUS] = STATUS_SKIPPED;
 }
 
 /** The record of a failure. Returns its length in bytes. */

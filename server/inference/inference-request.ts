@@ -81,6 +81,8 @@ export class InferenceRequest {
   batchSize = 1;
   /** Absolute, on the server's clock; Infinity: none. */
   deadlineNs: number = Number.POSITIVE_INFINITY;
+  /** Of the watch that ends it then: its place there; -1: none. */
+  watchIndex = -1;
   /** When the request arrived at the door. */
   receivedNs = 0;
   /** When a scheduler took it. */
@@ -89,6 +91,8 @@ export class InferenceRequest {
   inputBytes = 0;
   /** Nobody waits for it any more, as its caller went away or its deadline passed; it has ended. Whoever holds it drops it before it runs. */
   isCancelled = false;
+  /** How many requests stand above it, each made by the one before on its way; 0: it came from outside. Set by whoever makes nested ones. */
+  depth = 0;
   /** Who holds the request while it waits, and hears of a cancel; null when nobody does. */
   holder: RequestHolder | null = null;
   /** Set by the door: the model version that answers. The door alone knows its type. */

@@ -11,6 +11,9 @@ export interface ResponseTiming {
   readonly computeOutputNs: number;
 }
 
+/** Of a response that came from the response cache: nothing ran for it. */
+export const cachedTiming: ResponseTiming = { queueNs: 0, computeInputNs: 0, computeInferNs: 0, computeOutputNs: 0 };
+
 /**
  * What a model answered to one request. `outputs` holds the outputs that the request wants, in the model's order; their bytes are borrowed
  * from the batch and are valid until the caller's `onResponse` returns.

@@ -14,7 +14,37 @@ export interface ModelSignature {
   readonly outputIndex: ReadonlyMap<string, number>;
   /** How many inputs a request must bring; fewer than `inputs.length` when some are optional. */
   readonly requiredInputs: number;
+  /** Null or left out: the model has none of it, as most. */
+  readonly batchTensors?: BatchTensors | null;
 }
+
+/** What differs between a request's tensors and the batch's, beyond the batch dimension (`allow_ragged_batch`, `batch_input`, `batch_output`; reference section 5.10). */
+export interface BatchTensors {
+  /** By position in `inputs`: all elements of all requests, one after the other, in one dimension; requests of any shapes share a batch. */
+  readonly ragged: readonly boolean[];
+  /** Inputs of the model that no client sends. */
+  readonly made: readonly MadeInput[];
+  /** By position in `outputs`: the position of the input whose shape says which part of a concatenated output is a request's; -1: it has rows as any. */
+  readonly scatterBy: readonly number[];
+}
+
+/** A tensor that the server makes for each batch, from the shapes of one input. */
+export interface MadeInput {
+  readonly name: string;
+  readonly kind: MadeInputKind;
+  readonly datatype: 'INT32' | 'FP32';
+  /** Position in `inputs`. */
+  readonly source: number;
+}
+
+/** `BatchInput.Kind` of the model configuration, without its BATCH_. */
+export type MadeInputKind =
+  | 'ELEMENT_COUNT'
+  | 'ACCUMULATED_ELEMENT_COUNT'
+  | 'ACCUMULATED_ELEMENT_COUNT_WITH_ZERO'
+  | 'MAX_ELEMENT_COUNT_AS_SHAPE'
+  | 'ITEM_SHAPE'
+  | 'ITEM_SHAPE_FLATTEN';
 
 export interface InputSpec {
   readonly name: string;

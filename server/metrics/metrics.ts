@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
+import { type CacheCounts, writeCacheCounts } from './cache-counts.ts';
 import { LatencyHistogram, stageBoundsNs } from './latency-histogram.ts';
 import { LatencyWindow } from './latency-window.ts';
 import { LoadCounts } from './load-counts.ts';
@@ -67,6 +68,8 @@ const systemGauges: readonly SystemGauge[] = [
 export class MetricsRegistry {
   readonly contentType: string = 'text/plain; version=0.0.4; charset=utf-8';
   readonly loadCounts: LoadCounts = new LoadCounts();
+  /** Of the response cache; null: the server has none. */
+  cacheCounts: CacheCounts | null = null;
   readonly #options: MetricsRegistryOptions;
   /** By labels: a reload registers the new load's reporter while the old one still serves; the latest is the one shown. */
   readonly #series: Map<string, ModelSeries[]> = new Map();
@@ -139,6 +142,7 @@ export class MetricsRegistry {
       }
     }
     this.loadCounts.write(lines);
+    if (this.cacheCounts !== null) writeCacheCounts(lines, this.cacheCounts);
     page += `${lines.join('\n')}\n`;
     return page + (await library.metrics());
   }

@@ -68,6 +68,34 @@ export const modelFamilies: readonly ModelFamily[] = [
     'Time that instances gave to requests that had ended, microseconds: their share of the batch.',
     (r) => r.wastedWork,
   ),
+  single('nereid_learned_batch_fixed_us', 'gauge', 'Learned time of an execution, whatever its size, microseconds.', (r) =>
+    Math.round(r.batchFixedNs / 1000),
+  ),
+  single(
+    'nereid_learned_batch_row_us',
+    'gauge',
+    'Learned time that each row adds to an execution, microseconds.',
+    (r) => r.batchRowNs / 1000,
+  ),
+  {
+    name: 'nereid_admission_refused_total',
+    type: 'counter',
+    help: 'Requests refused at once by what was learned of the model: deadline (it would have passed before the answer), queue_time (the wait would have been too long).',
+    when: null,
+    write: (lines, name, { reporter, labels }) => {
+      lines.push(
+        `${name}{${labels},reason="deadline"} ${reporter.refusedByDeadline}`,
+        `${name}{${labels},reason="queue_time"} ${reporter.refusedByQueueTime}`,
+      );
+    },
+  },
+  cached('nv_cache_num_hits_per_model', 'Requests that the response cache answered.', (r) => r.cacheHit.count),
+  cached('nv_cache_num_misses_per_model', 'Executions for requests that the response cache had no answer to.', (r) => r.cacheMiss.count),
+  cached('nv_cache_hit_duration_per_model', 'Time in finding responses in the cache, microseconds.', (r) => microseconds(r.cacheHit)),
+  cached('nv_cache_miss_duration_per_model', 'Time in looking for and in keeping responses, microseconds.', (r) =>
+    microseconds(r.cacheMiss),
+  ),
+  cached('nereid_cache_num_shared_per_model', 'Hits that got the response to an identical request in flight.', (r) => r.cacheShared),
   single('nv_inference_pending_request_count', 'gauge', 'Requests that wait to be executed.', (r) => r.pendingCount),
   single('nv_model_load_duration_secs', 'gauge', 'How long the model took to load, seconds.', (r) => r.loadDurationSecs),
   {
@@ -109,6 +137,23 @@ function single(name: string, type: 'counter' | 'gauge', help: string, read: (re
   };
 }
 
+/** Of models with a response cache alone. */
+function cached(name: string, help: string, read: (reporter: ModelReporter) => number): ModelFamily {
+  return {
+    name,
+    type: 'counter',
+    help,
+    when: null,
+    write: (lines, family, { reporter, labels }) => {
+      if (reporter.hasResponseCache) lines.push(`${family}{${labels}} ${read(reporter)}`);
+    },
+  };
+}
+
+function microseconds({ ns }: StatisticDuration): number {
+  return Math.floor(ns / 1000);
+}
+
 function duration(name: string, help: string, read: (reporter: ModelReporter) => StatisticDuration): ModelFamily {
   return {
     ...single(name, 'counter', help, (reporter) => Math.floor(read(reporter).ns / 1000)),
@@ -122,8 +167,9 @@ function summary(stage: Stage, label: string): ModelFamily {
     type: 'summary',
     help: `Quantiles of the ${label.replace('_', ' ')} time of successful requests over the last minute, microseconds.`,
     when: (config) => config.summaryLatencies,
-    write: (lines, name, { labels, summaries }, config) => {
-      if (summaries === null) return;
+    write: (lines, name, { reporter, labels, summaries }, config) => {
+      // As Triton's: requests that the cache answered would be most of the whole.
+      if (summaries === null || (stage === 'request' && reporter.hasResponseCache)) return;
       const window = summaries[stage];
       const values = window.quantilesUs(config.summaryQuantiles);
       config.summaryQuantiles.forEach((quantile, i) => {

@@ -54,6 +54,16 @@ export class ModelReporter {
   /** Requests that the response cache answered, and how long that took; and those it did not know, with the time to look and to insert. */
   readonly cacheHit: StatisticDuration = new StatisticDuration();
   readonly cacheMiss: StatisticDuration = new StatisticDuration();
+  /** Of the hits, those that got the response to an identical request that was in flight. */
+  cacheShared = 0;
+  /** Whether the model has a response cache; its scheduler says so. */
+  hasResponseCache = false;
+  /** Learned of the shape that ran last: what an execution takes whatever its size, and what each row adds, ns; 0: nothing yet. */
+  batchFixedNs = 0;
+  batchRowNs = 0;
+  /** Requests that were refused as they would have come too late, or would have waited for too long. */
+  refusedByDeadline = 0;
+  refusedByQueueTime = 0;
   /** Inferences: the sum of batch sizes of successful requests. */
   inferenceCount = 0;
   executionCount = 0;
@@ -102,6 +112,14 @@ export class ModelReporter {
       this.histograms.computeInfer.observe(computeInferNs);
       this.histograms.computeOutput.observe(computeOutputNs);
     }
+  }
+
+  /** A request succeeded by a response that the model had given before: it counts as one, and as nothing that was inferred. */
+  requestSucceededFromCache(requestNs: number): void {
+    this.success.add(requestNs);
+    this.queue.add(0);
+    if (this.firstResponse !== null) this.firstResponse.observe(requestNs);
+    if (this.histograms !== null) this.histograms.request.observe(requestNs);
   }
 
   /** The first response to a decoupled model's request, since its arrival. */

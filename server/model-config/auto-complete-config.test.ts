@@ -20,6 +20,62 @@ const complete = (text: string, metadata: ModelMetadata, defaultMaxBatchSize?: n
 const batching: ModelMetadata = { inputs: [tensor('X', [-1, 4])], outputs: [tensor('Y', [-1, 2, -1])] };
 const fixed: ModelMetadata = { inputs: [tensor('X', [1, 4])], outputs: [tensor('Y', [-1, 2], 'INT64')] };
 
+describe('a ragged model', () => {
+  const ragged: ModelMetadata = {
+    inputs: [tensor('X', [-1]), tensor('EDGES', [-1], 'INT32'), tensor('SHAPES', [-1, -1], 'INT32')],
+    outputs: [tensor('Y', [-1]), tensor('SUM', [-1, 1])],
+  };
+  const io = 'max_batch_size: 8 input { name: "X" data_type: TYPE_FP32 dims: [ -1, 2 ] allow_ragged_batch: true }';
+  const edges =
+    'batch_input { kind: BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO target_name: "EDGES" data_type: TYPE_INT32 source_input: "X" }';
+  const shapes = 'batch_input { kind: BATCH_ITEM_SHAPE target_name: "SHAPES" data_type: TYPE_INT32 source_input: "X" }';
+  const scattered = 'batch_output { target_name: "Y" source_input: "X" }';
+
+  test('has its outputs filled in, a scattered one like its source, and no input for what the server makes', () => {
+    const config = complete([io, edges, shapes, scattered].join('\n'), ragged);
+    expect(config.input.map(({ name }) => name)).toEqual(['X']);
+    expect(config.output).toMatchObject([
+      { name: 'Y', dims: [-1, 2] },
+      { name: 'SUM', dims: [1] },
+    ]);
+    const named = `${io} output { name: "Y" data_type: TYPE_FP32 dims: [ -1, 2, 1 ] reshape { shape: [ -1, 2 ] } }`;
+    expect(complete([named, edges, shapes, scattered].join('\n'), ragged).output).toHaveLength(1);
+  });
+
+  test('has its inputs filled in without the made ones, in rows', () => {
+    const counted: ModelMetadata = { inputs: [tensor('X', [-1, 2]), tensor('N', [-1], 'INT32')], outputs: [tensor('Y', [-1, 2])] };
+    const config = complete('batch_input { target_name: "N" data_type: TYPE_INT32 source_input: "X" }', counted);
+    expect(config).toMatchObject({ maxBatchSize: 4, input: [{ name: 'X', dims: [2] }] });
+    expect(config.input).toHaveLength(1);
+  });
+
+  test.each([
+    [[io, shapes, scattered], /input: expected every required input of the model, missing EDGES/],
+    [
+      [io, edges, shapes.replace('SHAPES', 'SHAPE'), scattered],
+      /batch_input\[1\].target_name\[0\] 'SHAPE': the model has no such input; did you mean 'SHAPES'\?/,
+    ],
+    [
+      [io, edges.replace('INT32', 'FP32'), shapes, scattered],
+      /batch_input\[0\].data_type 'EDGES': the model says TYPE_INT32, the configuration TYPE_FP32/,
+    ],
+    [
+      [io, edges, shapes.replace('ITEM_SHAPE', 'ITEM_SHAPE_FLATTEN'), scattered],
+      /batch_input\[1\].kind 'SHAPES': the model expects shape \[-1,-1\], BATCH_ITEM_SHAPE_FLATTEN has 1 dimension/,
+    ],
+    [[io, edges, shapes, 'output { name: "Y" data_type: TYPE_FP32 dims: [ -1 ] }'], /dims: the model expects 0 dimensions/],
+    [[io.replace('TYPE_FP32', 'TYPE_FP64'), edges, shapes, scattered], /input\[0\] 'X': data_type: the model says TYPE_FP32/],
+  ])('is refused where it does not fit the file: %s', (lines, text) => {
+    expect(() => complete(lines.join('\n'), ragged)).toThrow(text);
+  });
+
+  test('has to take a ragged input in one dimension, unless it is code, which gets its requests one by one', () => {
+    const rows: ModelMetadata = { inputs: [tensor('X', [-1, -1, 2])], outputs: [tensor('SUM', [-1, 1])] };
+    expect(() => complete(io, rows)).toThrow(/input\[0\] 'X': allow_ragged_batch: .* but the model expects shape \[-1,-1,2\]/);
+    expect(complete(io, { ...rows, maxBatchSize: 8 }).input[0]).toMatchObject({ allowRaggedBatch: true, dims: [-1, 2] });
+  });
+});
+
 describe('autoCompleteConfig', () => {
   test('turns batching on for a model whose every tensor has an open first dimension', () => {
     const config = complete('', batching);

@@ -3,6 +3,7 @@ import type { ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput } from 
 import { DATATYPES } from '../../proto/datatype.ts';
 import { invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
+import { checkSequenceTensors, isSequenceInput, isStateOutput } from './check-sequence-tensors.ts';
 import { type ConfigFinding, throwOnConfigErrors } from './config-finding.ts';
 import { fillSchedulerDefaults } from './normalise-model-config.ts';
 import { validateModelConfig } from './validate-model-config.ts';
@@ -46,10 +47,14 @@ export function completeConfig(config: ModelConfig, metadata: ModelMetadata, opt
   const mismatches: ConfigMismatch[] = [];
   const isComplete = config.input.length > 0 && config.output.length > 0;
   const completed = isComplete ? config : fillFromMetadata(config, metadata, options?.defaultMaxBatchSize ?? DEFAULT_MAX_BATCH_SIZE);
+  checkMadeInputs(config, metadata, mismatches);
   const result = fillSchedulerDefaults({
     ...completed,
-    input: checkTensors('input', completed.input, metadata.inputs, completed, mismatches),
-    output: checkTensors('output', completed.output, metadata.outputs, completed, mismatches),
+    input: checkTensors('input', completed.input, metadata, completed, mismatches),
+    output: checkTensors('output', completed.output, metadata, completed, mismatches),
+  });
+  checkSequenceTensors(completed, metadata, (field, message) => {
+    mismatches.push({ severity: 'error', field, message, text: `${field}: ${message}` });
   });
   return { config: result, mismatches };
 }
@@ -61,17 +66,56 @@ export function canBatch(metadata: ModelMetadata): boolean {
 }
 
 function fillFromMetadata(config: ModelConfig, metadata: ModelMetadata, defaultMaxBatchSize: number): ModelConfig {
-  const turnsOnBatching = config.maxBatchSize === 0 && canBatch(metadata) && !listsFullShapes(config, metadata);
-  const maxBatchSize = turnsOnBatching ? defaultMaxBatchSize : config.maxBatchSize;
+  const canHaveRows = metadata.maxBatchSize === undefined ? canBatch(withRows(config, metadata)) : metadata.maxBatchSize > 0;
+  const turnsOnBatching = config.maxBatchSize === 0 && canHaveRows && !listsFullShapes(config, metadata);
+  const maxBatchSize = turnsOnBatching ? (metadata.maxBatchSize ?? defaultMaxBatchSize) : config.maxBatchSize;
   const hasScheduler = config.dynamicBatching !== null || config.sequenceBatching !== null || config.ensembleScheduling !== null;
+  const input =
+    config.input.length > 0
+      ? config.input
+      : metadata.inputs
+          .filter(({ name }) => !isMade(config, name) && !isSequenceInput(config, name))
+          .map((tensor) => inputFrom(tensor, maxBatchSize > 0));
   return {
     ...config,
     maxBatchSize,
     dynamicBatching:
       maxBatchSize > 1 && !hasScheduler && !config.modelTransactionPolicy?.decoupled ? emptyDynamicBatching() : config.dynamicBatching,
-    input: config.input.length > 0 ? config.input : metadata.inputs.map((tensor) => inputFrom(tensor, maxBatchSize > 0)),
-    output: config.output.length > 0 ? config.output : metadata.outputs.map((tensor) => outputFrom(tensor, maxBatchSize > 0)),
+    input,
+    output:
+      config.output.length > 0
+        ? config.output
+        : metadata.outputs
+            .filter(({ name }) => !isStateOutput(config, name))
+            .map((tensor) => withScatteredDims(outputFrom(tensor, maxBatchSize > 0), config, input)),
   };
+}
+
+/** The tensors in which each row is a request's own: not what the server makes, nor what is concatenated. */
+function withRows(config: ModelConfig, { inputs, outputs }: ModelMetadata): ModelMetadata {
+  return {
+    inputs: inputs.filter(({ name }) => !isMade(config, name) && !isRagged(config, name)),
+    outputs: outputs.filter(({ name }) => !isScattered(config, name)),
+  };
+}
+
+function isMade(config: ModelConfig, name: string): boolean {
+  return config.batchInput.some((one) => one.targetName.includes(name));
+}
+
+function isRagged(config: ModelConfig, name: string): boolean {
+  return config.input.some((one) => one.name === name && one.allowRaggedBatch);
+}
+
+function isScattered(config: ModelConfig, name: string): boolean {
+  return config.batchOutput.some((one) => one.targetName.includes(name));
+}
+
+/** A scattered output has the shape of its source: the file knows the concatenation alone. */
+function withScatteredDims(output: ModelOutput, config: ModelConfig, inputs: readonly ModelInput[]): ModelOutput {
+  const source = config.batchOutput.find((one) => one.targetName.includes(output.name))?.sourceInput[0];
+  const dims = inputs.find((input) => input.name === source)?.dims;
+  return dims === undefined ? output : { ...output, dims, reshape: null };
 }
 
 /**
@@ -79,7 +123,8 @@ function fillFromMetadata(config: ModelConfig, metadata: ModelMetadata, defaultM
  * contradict what its author wrote.
  */
 function listsFullShapes(config: ModelConfig, metadata: ModelMetadata): boolean {
-  const ranks = new Map([...metadata.inputs, ...metadata.outputs].map((tensor) => [tensor.name, tensor.shape.length]));
+  const { inputs, outputs } = withRows(config, metadata);
+  const ranks = new Map([...inputs, ...outputs].map((tensor) => [tensor.name, tensor.shape.length]));
   return [...config.input, ...config.output].some((tensor) => ranks.get(tensor.name) === modelDims(tensor).length);
 }
 
@@ -128,14 +173,17 @@ function dimsFrom(tensor: TensorMetadata, batches: boolean): Pick<ModelInput, 'd
 function checkTensors<T extends ModelInput | ModelOutput>(
   kind: 'input' | 'output',
   configured: readonly T[],
-  inModel: readonly TensorMetadata[],
+  metadata: ModelMetadata,
   config: ModelConfig,
   mismatches: ConfigMismatch[],
 ): T[] {
+  const inModel = kind === 'input' ? metadata.inputs : metadata.outputs;
+  // Code is given its requests one by one, and concatenates nothing.
+  const keepsApart = metadata.maxBatchSize !== undefined;
   const byName = new Map(inModel.map((tensor) => [tensor.name, tensor]));
   const checked = configured.map((tensor, index) => {
     const known = byName.get(tensor.name);
-    if (known !== undefined) return checkTensor(`${kind}[${index}]`, tensor, known, config, mismatches);
+    if (known !== undefined) return checkTensor(`${kind}[${index}]`, tensor, known, config, keepsApart, mismatches);
     const message = `unexpected inference ${kind} '${tensor.name}', allowed ${kind}s are: ${[...byName.keys()].join(', ')}${didYouMean(tensor.name, byName.keys())}`;
     mismatches.push({ severity: 'error', field: `${kind}[${index}].name`, message, text: message });
     return tensor;
@@ -143,12 +191,38 @@ function checkTensors<T extends ModelInput | ModelOutput>(
   // An output that is not listed is simply not served; an input that is not listed would have no value.
   const names = new Set(configured.map((tensor) => tensor.name));
   const missing =
-    kind === 'input' ? inModel.filter((tensor) => !tensor.optional && !names.has(tensor.name)).map((tensor) => tensor.name) : [];
+    kind === 'input'
+      ? inModel
+          .filter(({ name, optional }) => !optional && !names.has(name) && !isMade(config, name) && !isSequenceInput(config, name))
+          .map((tensor) => tensor.name)
+      : [];
   if (missing.length > 0) {
     const message = `expected every required input of the model, missing ${missing.join(', ')}`;
     mismatches.push({ severity: 'error', field: 'input', message, text: `input: ${message}` });
   }
   return checked;
+}
+
+/** The targets of batch_input are inputs of the model that no client sends, each of the rank that its kind has. */
+function checkMadeInputs(config: ModelConfig, metadata: ModelMetadata, mismatches: ConfigMismatch[]): void {
+  for (const [index, { targetName, kind, dataType }] of config.batchInput.entries()) {
+    const rank = kind === 'BATCH_ITEM_SHAPE' ? 2 : 1;
+    for (const [at, name] of targetName.entries()) {
+      const known = metadata.inputs.find((tensor) => tensor.name === name);
+      const mismatch = (field: string, message: string): void => {
+        const path = `batch_input[${index}].${field}`;
+        mismatches.push({ severity: 'error', field: path, message, text: `${path} '${name}': ${message}` });
+      };
+      if (known === undefined) {
+        const names = metadata.inputs.map((tensor) => tensor.name);
+        mismatch(`target_name[${at}]`, `the model has no such input${didYouMean(name, names)} Its inputs are: ${names.join(', ')}`);
+      } else if (DATATYPES[known.datatype].configName !== dataType) {
+        mismatch('data_type', `the model says ${DATATYPES[known.datatype].configName}, the configuration ${dataType}`);
+      } else if (known.shape.length !== rank) {
+        mismatch('kind', `the model expects shape ${shapeText(known.shape)}, ${kind} has ${rank === 1 ? '1 dimension' : '2 dimensions'}`);
+      }
+    }
+  }
 }
 
 /** At most one mismatch: the next would follow from it. */
@@ -157,6 +231,7 @@ function checkTensor<T extends ModelInput | ModelOutput>(
   tensor: T,
   known: TensorMetadata,
   config: ModelConfig,
+  keepsApart: boolean,
   mismatches: ConfigMismatch[],
 ): T {
   const mismatch = (field: string, message: string): T => {
@@ -167,6 +242,16 @@ function checkTensor<T extends ModelInput | ModelOutput>(
   const expectedType = DATATYPES[known.datatype].configName;
   if (tensor.dataType !== expectedType) {
     return mismatch('data_type', `the model says ${expectedType}, the configuration ${tensor.dataType}`);
+  }
+  const isInput = 'allowRaggedBatch' in tensor;
+  // A concatenation is cut up by its number of elements, whatever its rank.
+  if (!keepsApart && !isInput && isScattered(config, tensor.name)) return tensor;
+  if (!keepsApart && isInput && tensor.allowRaggedBatch) {
+    if (known.shape.length === 1 && known.shape[0] === -1) return tensor;
+    return mismatch(
+      'allow_ragged_batch',
+      `the elements of all requests come to the model in one dimension, [-1], but the model expects shape ${shapeText(known.shape)}`,
+    );
   }
   if (batches && known.shape[0] !== -1) {
     const message =

@@ -38,33 +38,35 @@ describe('findUnsupportedConfig', () => {
     expect(findUnsupportedConfig(emptyModelConfig())).toEqual([]);
     expect(
       find(`name: "REJECT" backend: "onnxruntime" max_batch_size: 8
-        input { name: "X" data_type: TYPE_FP32 dims: 4 reshape { shape: [2, 2] } optional: true }
+        input { name: "X" data_type: TYPE_FP32 dims: 4 reshape { shape: [2, 2] } optional: true allow_ragged_batch: true }
+        batch_input { kind: BATCH_ITEM_SHAPE target_name: "S" data_type: TYPE_INT32 source_input: "X" }
+        batch_output { target_name: "Y" source_input: "X" }
         output { name: "Y" data_type: TYPE_FP32 dims: 4 label_filename: "l" }
         version_policy { all { } } optimization { graph { level: 1 } } instance_group { kind: KIND_CPU count: 2 }
-        dynamic_batching { preferred_batch_size: 4 default_queue_policy { max_queue_size: 3 } priority_levels: 1 default_priority_level: 1 }
-        response_cache { enable: false } model_transaction_policy { decoupled: false }
+        instance_group { passive: true rate_limiter { resources { name: "R" global: true count: 2 } priority: 2 } }
+        dynamic_batching { preferred_batch_size: 4 priority_levels: 3 default_priority_level: 1 preserve_ordering: true
+          default_queue_policy { max_queue_size: 3 timeout_action: DELAY default_timeout_microseconds: 5 allow_timeout_override: true }
+          priority_queue_policy { key: 2 value { max_queue_size: 3 } } }
+        response_cache { enable: true } model_transaction_policy { decoupled: false }
         parameters { key: "a" value { string_value: "b" } } metric_tags { key: "a" value: "b" }`),
     ).toEqual([]);
   });
 
   test.each([
-    ['sequence_batching { }', 'error sequence_batching'],
-    ['ensemble_scheduling { }', 'error ensemble_scheduling'],
-    ['response_cache { enable: true }', 'error response_cache.enable'],
+    ['sequence_batching { state { use_growable_memory: true } }', 'warning sequence_batching.state[0].use_growable_memory'],
+    ['ensemble_scheduling { step { model_namespace: "x" } }', 'error ensemble_scheduling.step[0].model_namespace'],
     ['model_transaction_policy { decoupled: true } dynamic_batching { }', 'warning dynamic_batching'],
-    ['dynamic_batching { priority_levels: 2 }', 'error dynamic_batching.priority_levels'],
-    ['dynamic_batching { preserve_ordering: true }', 'error dynamic_batching.preserve_ordering'],
-    ['dynamic_batching { default_queue_policy { timeout_action: DELAY } }', 'error dynamic_batching.default_queue_policy.timeout_action'],
     [
-      'dynamic_batching { default_queue_policy { default_timeout_microseconds: 5 } }',
-      'error dynamic_batching.default_queue_policy.default_timeout_microseconds',
+      'dynamic_batching { default_queue_policy { allow_timeout_override: true } }',
+      'warning dynamic_batching.default_queue_policy.allow_timeout_override',
     ],
-    ['input { } input { allow_ragged_batch: true }', 'error input[1].allow_ragged_batch'],
+    [
+      'dynamic_batching { priority_queue_policy { key: 2 value { allow_timeout_override: true } } }',
+      'warning dynamic_batching.priority_queue_policy["2"].allow_timeout_override',
+    ],
+    ['input { } input { is_shape_tensor: true }', 'error input[1].is_shape_tensor'],
     ['output { is_shape_tensor: true }', 'error output[0].is_shape_tensor'],
-    ['batch_input { }', 'error batch_input'],
     ['instance_group { kind: KIND_GPU }', 'error instance_group[0].kind'],
-    ['instance_group { passive: true }', 'error instance_group[0].passive'],
-    ['instance_group { rate_limiter { } }', 'error instance_group[0].rate_limiter'],
     ['cc_model_filenames { key: "8.0" value: "x" }', 'error cc_model_filenames'],
     ['model_repository_agents { }', 'error model_repository_agents'],
     ['model_operations { }', 'error model_operations'],

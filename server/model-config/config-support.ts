@@ -1,5 +1,5 @@
 import type { Field, Type } from 'protobufjs';
-import type { ModelConfig } from '../../backends/api/model-config.ts';
+import type { ModelConfig, ModelQueuePolicy } from '../../backends/api/model-config.ts';
 import type { ConfigFinding } from './config-finding.ts';
 import { enumValuesOf, messageTypeOf, modelConfigType, protoNameOf, qualifiedNameOf } from './model-config-schema.ts';
 
@@ -37,12 +37,12 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelConfig.max_batch_size': supported,
   'ModelConfig.input': supported,
   'ModelConfig.output': supported,
-  'ModelConfig.batch_input': refused('tensors made by the server for each batch are not built yet; compute them in the model'),
-  'ModelConfig.batch_output': refused('scattering a concatenated output is not built yet; give each request an output of its own'),
+  'ModelConfig.batch_input': supported,
+  'ModelConfig.batch_output': supported,
   'ModelConfig.optimization': supported,
   'ModelConfig.dynamic_batching': supported,
-  'ModelConfig.sequence_batching': refused('the sequence batcher is not built yet; send state with each request'),
-  'ModelConfig.ensemble_scheduling': refused('ensembles are not built yet; call the models one after the other'),
+  'ModelConfig.sequence_batching': supported,
+  'ModelConfig.ensemble_scheduling': supported,
   'ModelConfig.instance_group': supported,
   'ModelConfig.default_model_filename': supported,
   'ModelConfig.cc_model_filenames': refused('models run on the CPU; name the one file in default_model_filename'),
@@ -58,7 +58,7 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelConfig.version_labels': supported,
   'ModelConfig.golden_check': supported,
   'ModelConfig.warmup_requests': supported,
-  'ModelConfig.learned_batching': refused('batches are not learned yet; remove it'),
+  'ModelConfig.learned_batching': supported,
 
   'ModelMetrics.metric_control': supported,
   'ModelMetrics.MetricControl.metric_identifier': supported,
@@ -82,9 +82,7 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelInput.dims': supported,
   'ModelInput.reshape': supported,
   'ModelInput.is_shape_tensor': refused(tensorRtOnly),
-  'ModelInput.allow_ragged_batch': refused(
-    'ragged batches are not built yet; pad the input, or leave requests of different shapes to separate batches',
-  ),
+  'ModelInput.allow_ragged_batch': supported,
   'ModelInput.optional': supported,
   'ModelInput.is_non_linear_format_io': refused(tensorRtOnly),
 
@@ -98,6 +96,14 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
 
   'ModelTensorReshape.shape': supported,
 
+  'BatchInput.kind': supported,
+  'BatchInput.target_name': supported,
+  'BatchInput.data_type': supported,
+  'BatchInput.source_input': supported,
+  'BatchOutput.target_name': supported,
+  'BatchOutput.kind': supported,
+  'BatchOutput.source_input': supported,
+
   'ModelInstanceGroup.name': supported,
   'ModelInstanceGroup.count': supported,
   'ModelInstanceGroup.kind': refused(
@@ -106,8 +112,13 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   ),
   'ModelInstanceGroup.gpus': refused('models run on the CPU; remove it'),
   'ModelInstanceGroup.profile': refused(tensorRtOnly),
-  'ModelInstanceGroup.rate_limiter': refused('the rate limiter is not built yet; bound the queue with max_queue_size'),
-  'ModelInstanceGroup.passive': refused('instances that get no requests are not built yet; remove the group'),
+  'ModelInstanceGroup.rate_limiter': supported,
+  'ModelInstanceGroup.passive': supported,
+  'ModelRateLimiter.resources': supported,
+  'ModelRateLimiter.priority': supported,
+  'ModelRateLimiter.Resource.name': supported,
+  'ModelRateLimiter.Resource.global': supported,
+  'ModelRateLimiter.Resource.count': supported,
   'ModelInstanceGroup.secondary_devices': ignored(tensorRtOnly),
   'ModelInstanceGroup.host_policy': ignored('instances are not pinned to processors or NUMA nodes; set affinity for the whole server'),
 
@@ -123,18 +134,52 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
 
   'ModelDynamicBatching.preferred_batch_size': supported,
   'ModelDynamicBatching.max_queue_delay_microseconds': supported,
-  'ModelDynamicBatching.preserve_ordering': refused('responses leave as they are ready; match them by id'),
-  'ModelDynamicBatching.priority_levels': refused('priority levels are not built yet; leave it at 0', (value) => Number(value) > 1),
+  'ModelDynamicBatching.preserve_ordering': supported,
+  'ModelDynamicBatching.priority_levels': supported,
   'ModelDynamicBatching.default_priority_level': supported,
   'ModelDynamicBatching.default_queue_policy': supported,
-  'ModelDynamicBatching.priority_queue_policy': refused('priority levels are not built yet; use default_queue_policy'),
+  'ModelDynamicBatching.priority_queue_policy': supported,
 
-  'ModelQueuePolicy.timeout_action': refused('delaying requests that timed out is not built yet; leave it at REJECT'),
-  'ModelQueuePolicy.default_timeout_microseconds': refused(
-    'queue timeouts from the configuration are not built yet; bound the queue with max_queue_size',
-  ),
-  'ModelQueuePolicy.allow_timeout_override': refused('queue timeouts from the configuration are not built yet; remove it'),
+  'ModelQueuePolicy.timeout_action': supported,
+  'ModelQueuePolicy.default_timeout_microseconds': supported,
+  'ModelQueuePolicy.allow_timeout_override': supported,
   'ModelQueuePolicy.max_queue_size': supported,
+
+  'ModelSequenceBatching.max_sequence_idle_microseconds': supported,
+  'ModelSequenceBatching.control_input': supported,
+  'ModelSequenceBatching.direct': supported,
+  'ModelSequenceBatching.oldest': supported,
+  'ModelSequenceBatching.state': supported,
+  'ModelSequenceBatching.iterative_sequence': supported,
+  'ModelSequenceBatching.ControlInput.name': supported,
+  'ModelSequenceBatching.ControlInput.control': supported,
+  'ModelSequenceBatching.Control.kind': supported,
+  'ModelSequenceBatching.Control.int32_false_true': supported,
+  'ModelSequenceBatching.Control.fp32_false_true': supported,
+  'ModelSequenceBatching.Control.bool_false_true': supported,
+  'ModelSequenceBatching.Control.data_type': supported,
+  'ModelSequenceBatching.State.input_name': supported,
+  'ModelSequenceBatching.State.output_name': supported,
+  'ModelSequenceBatching.State.data_type': supported,
+  'ModelSequenceBatching.State.dims': supported,
+  'ModelSequenceBatching.State.initial_state': supported,
+  'ModelSequenceBatching.State.use_same_buffer_for_input_output': ignored(
+    'a state is copied once from each output, whatever it says; remove it',
+  ),
+  'ModelSequenceBatching.State.use_growable_memory': ignored(
+    'it places states in the memory of a GPU, and models run on the CPU; remove it',
+  ),
+  'ModelSequenceBatching.InitialState.data_type': supported,
+  'ModelSequenceBatching.InitialState.dims': supported,
+  'ModelSequenceBatching.InitialState.zero_data': supported,
+  'ModelSequenceBatching.InitialState.data_file': supported,
+  'ModelSequenceBatching.InitialState.name': supported,
+  'ModelSequenceBatching.StrategyDirect.max_queue_delay_microseconds': supported,
+  'ModelSequenceBatching.StrategyDirect.minimum_slot_utilization': supported,
+  'ModelSequenceBatching.StrategyOldest.max_candidate_sequences': supported,
+  'ModelSequenceBatching.StrategyOldest.preferred_batch_size': supported,
+  'ModelSequenceBatching.StrategyOldest.max_queue_delay_microseconds': supported,
+  'ModelSequenceBatching.StrategyOldest.preserve_ordering': supported,
 
   'ModelParameter.string_value': supported,
 
@@ -148,14 +193,35 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
   'ModelWarmup.Input.random_data': supported,
   'ModelWarmup.Input.input_data_file': supported,
 
+  'ModelLearnedBatching.disable': supported,
+  'ModelLearnedBatching.max_queue_time_microseconds': supported,
+
   'ModelGoldenCheck.name': supported,
   'ModelGoldenCheck.file': supported,
   'ModelGoldenCheck.absolute_tolerance': supported,
   'ModelGoldenCheck.relative_tolerance': supported,
 
+  'ModelEnsembling.step': supported,
+  'ModelEnsembling.max_inflight_requests': supported,
+  'ModelEnsembling.Step.model_name': supported,
+  'ModelEnsembling.Step.model_version': supported,
+  'ModelEnsembling.Step.input_map': supported,
+  'ModelEnsembling.Step.output_map': supported,
+  'ModelEnsembling.Step.model_namespace': refused('model names are unique here; remove it'),
+  'ModelEnsembling.Step.when': supported,
+  'ModelEnsembling.Step.fallback': supported,
+  'ModelEnsembling.Step.timeout_microseconds': supported,
+  'ModelEnsembling.Condition.tensor': supported,
+  'ModelEnsembling.Condition.equals': supported,
+  'ModelEnsembling.Condition.not': supported,
+  'ModelEnsembling.Fallback.model_name': supported,
+  'ModelEnsembling.Fallback.model_version': supported,
+  'ModelEnsembling.Fallback.input_map': supported,
+  'ModelEnsembling.Fallback.output_map': supported,
+
   'ModelTransactionPolicy.decoupled': supported,
 
-  'ModelResponseCache.enable': refused('the response cache is not built yet; leave it off'),
+  'ModelResponseCache.enable': supported,
 };
 
 /**
@@ -172,7 +238,24 @@ export function findUnsupportedConfig(config: ModelConfig): ConfigFinding[] {
       message: 'has no effect but for its max_queue_size: each request of a decoupled model runs by itself; remove it',
     });
   }
+  warnOfOverrides(config, findings);
   return findings;
+}
+
+/** A request may only shorten the timeout that the configuration gives (reference 7.1). */
+function warnOfOverrides({ dynamicBatching }: ModelConfig, findings: ConfigFinding[]): void {
+  if (dynamicBatching === null) return;
+  const policies: [string, ModelQueuePolicy | null][] = [['default_queue_policy', dynamicBatching.defaultQueuePolicy]];
+  for (const [level, policy] of Object.entries(dynamicBatching.priorityQueuePolicy))
+    policies.push([`priority_queue_policy["${level}"]`, policy]);
+  for (const [path, policy] of policies) {
+    if (!policy?.allowTimeoutOverride || policy.defaultTimeoutMicroseconds > 0) continue;
+    findings.push({
+      severity: 'warning',
+      field: `dynamic_batching.${path}.allow_timeout_override`,
+      message: "has no effect while default_timeout_microseconds is 0, as a request's timeout may only be shorter than that; give it one",
+    });
+  }
 }
 
 function visitMessage(type: Type, message: object, path: string, findings: ConfigFinding[]): void {

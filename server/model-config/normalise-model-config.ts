@@ -27,6 +27,7 @@ const backendFormats: readonly BackendFormat[] = [
   { backend: 'onnxruntime', platform: 'onnxruntime_onnx', filenames: ['model.onnx'] },
   { backend: 'openvino', platform: '', filenames: ['model.xml'] },
   { backend: 'pytorch', platform: 'pytorch_libtorch', filenames: ['model.pt', 'model.pt2'] },
+  { backend: 'javascript', platform: '', filenames: ['model.mjs', 'model.ts'] },
   { backend: 'python', platform: '', filenames: ['model.py'] },
 ];
 

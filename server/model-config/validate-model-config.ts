@@ -1,5 +1,6 @@
 import type { ModelConfig, ModelInput, ModelOutput } from '../../backends/api/model-config.ts';
 import type { ConfigFinding } from './config-finding.ts';
+import { findBatchTensorMistakes } from './validate-batch-tensors.ts';
 import { findScheduleMistakes } from './validate-schedule-config.ts';
 import { findWarmupMistakes } from './validate-warmup-config.ts';
 
@@ -32,6 +33,7 @@ export function validateModelConfig(config: ModelConfig): ConfigFinding[] {
     if (!/^[A-Za-z0-9_]+$/.test(key))
       mistake(`metric_tags[${JSON.stringify(key)}]`, 'expected a key of letters, digits and _, as it becomes a metric label');
   }
+  findBatchTensorMistakes(config, mistake);
   findScheduleMistakes(config, mistake);
   findWarmupMistakes(config, checkFileName, mistake);
   return findings;
@@ -112,6 +114,8 @@ function checkInstanceGroups(config: ModelConfig, mistake: Mistake): void {
     if (names.has(group.name)) mistake(`${path}.name`, `'${group.name}' is the name of another instance group`);
     names.add(group.name);
   }
+  if (config.instanceGroup.length > 0 && config.instanceGroup.every(({ passive }) => passive))
+    mistake('instance_group', 'expected a group that is not passive, as no instance would take requests');
 }
 
 /** A name in the model's own directories: a path out of them would read any file of the machine. */

@@ -14,6 +14,7 @@ export function checkOptions(options: ServerOptions, warnings: string[]): void {
     const sizes = `${options.httpMaxBufferedBytes} is less than --http-max-input-size ${options.httpMaxInputSize}`;
     throw new UsageError(`--http-max-buffered-bytes ${sizes}: a largest body would never fit`);
   }
+  checkScheduling(options, warnings);
   checkTls(options);
   checkGrpcTls(options, warnings);
   checkPorts(options);
@@ -58,6 +59,14 @@ function checkLifecycle(options: ServerOptions): void {
     throw new UsageError('--record-requests needs --record-requests-dir');
   if (options.recordRequests === 0 && options.recordRequestsDir !== null)
     throw new UsageError('--record-requests-dir needs --record-requests');
+}
+
+function checkScheduling(options: ServerOptions, warnings: string[]): void {
+  if (options.cacheConfig !== null && options.responseCacheByteSize > 0) {
+    throw new UsageError('--response-cache-byte-size and --cache-config both say where responses are kept: give --cache-config alone');
+  }
+  if (options.rateLimit === 'off' && options.rateLimitResource.length > 0)
+    warnings.push('--rate-limit-resource has no effect without --rate-limit execution_count');
 }
 
 function nearestSibling(path: string): string {

@@ -1,5 +1,5 @@
 import type { OptionTable } from './option-declaration.ts';
-import { bytesKind, choiceKind, integerKind } from './option-kind.ts';
+import { bytesKind, choiceKind, integerKind, switchKind } from './option-kind.ts';
 import { GIB, MIB, milliseconds } from './option-units.ts';
 
 export interface ExecutionOptions {
@@ -10,6 +10,8 @@ export interface ExecutionOptions {
   readonly tensorMemoryBytes: number;
   readonly maxInflightRequests: number;
   readonly maxQueueSize: number;
+  readonly learnedBatching: boolean;
+  readonly maxQueueTimeMs: number;
 }
 
 export const executionOptions: OptionTable<ExecutionOptions> = {
@@ -61,5 +63,19 @@ export const executionOptions: OptionTable<ExecutionOptions> = {
     kind: integerKind('COUNT', 1),
     default: 4_096,
     doc: 'Requests that may wait for one model whose configuration sets no max_queue_size.',
+  },
+  learnedBatching: {
+    flag: 'learned-batching',
+    group: 'Execution',
+    kind: switchKind,
+    default: true,
+    doc: 'Learn how long batches take; by that keep them small enough for their deadlines, hold incomplete ones only while waiting pays, and refuse with 503 what would come too late.',
+  },
+  maxQueueTimeMs: {
+    flag: 'max-queue-time-ms',
+    group: 'Execution',
+    kind: milliseconds,
+    default: 10_000,
+    doc: 'With --learned-batching: a request without a deadline that would wait for longer is answered 503. A model may have its own (learned_batching.max_queue_time_microseconds).',
   },
 };

@@ -1,3 +1,4 @@
+import { type CacheOptions, cacheOptions } from './cache.ts';
 import { type ExecutionOptions, executionOptions } from './execution.ts';
 import { type GrpcOptions, grpcOptions } from './grpc.ts';
 import { type HttpOptions, httpOptions } from './http.ts';
@@ -6,6 +7,7 @@ import { type LogOptions, logOptions } from './log.ts';
 import { type MetricsOptions, metricsOptions } from './metrics.ts';
 import { type ModelOptions, modelOptions } from './models.ts';
 import type { OptionTable } from './option-declaration.ts';
+import { type RateLimitOptions, rateLimitOptions } from './rate-limit.ts';
 import { type ProcessOptions, processOptions } from './server.ts';
 
 /** Everything that can be chosen, complete and frozen. What each means is said once, in {@link serverOptions}. */
@@ -16,6 +18,8 @@ export interface ServerOptions
     GrpcOptions,
     MetricsOptions,
     ExecutionOptions,
+    CacheOptions,
+    RateLimitOptions,
     LogOptions,
     ProcessOptions {}
 
@@ -27,6 +31,8 @@ export const serverOptions: OptionTable<ServerOptions> = {
   ...grpcOptions,
   ...metricsOptions,
   ...executionOptions,
+  ...cacheOptions,
+  ...rateLimitOptions,
   ...logOptions,
   ...processOptions,
 };

@@ -16,6 +16,7 @@ export interface LifecycleOptions {
   readonly modelMemoryBudget: number;
   readonly idleUnloadSecs: number;
   readonly allowOutsideLinks: boolean;
+  readonly allowUploadedCode: boolean;
   readonly maxModelBytes: number;
   readonly recordRequests: number;
   readonly recordRequestsDir: string | null;
@@ -118,6 +119,13 @@ export const lifecycleOptions: OptionTable<LifecycleOptions> = {
     kind: switchKind,
     default: false,
     doc: 'Serve files that links in the repository lead to outside of it.',
+  },
+  allowUploadedCode: {
+    flag: 'allow-uploaded-code',
+    group: 'Model lifecycle',
+    kind: switchKind,
+    default: false,
+    doc: "Run models that are code (JavaScript) when a load request brings their files: whoever may load models then runs what they like as the server's user.",
   },
   maxModelBytes: {
     flag: 'max-model-bytes',

@@ -61,6 +61,7 @@ const samples: {
   modelMemoryBudget: { text: '1GiB', value: 2 ** 30, bad: '1G', with: ['--load-on-demand'] },
   idleUnloadSecs: { text: '60', value: 60, bad: '-1', with: ['--load-on-demand'] },
   allowOutsideLinks: { text: 'on', value: true, bad: 'yes' },
+  allowUploadedCode: { text: 'on', value: true, bad: 'yes' },
   maxModelBytes: { text: '1GiB', value: 2 ** 30, bad: '0' },
   recordRequests: { text: '8', value: 8, bad: '-1', with: ['--record-requests-dir=recorded'] },
   recordRequestsDir: { text: 'recorded', value: 'recorded', bad: '', with: ['--record-requests=8'] },
@@ -123,6 +124,17 @@ const samples: {
   tensorMemoryBytes: { text: '64MiB', value: 2 ** 26, bad: '1' },
   maxInflightRequests: { text: '7', value: 7, bad: '0' },
   maxQueueSize: { text: '7', value: 7, bad: '0' },
+  learnedBatching: { text: 'off', value: false, bad: 'no' },
+  maxQueueTimeMs: { text: '7', value: 7, bad: '0' },
+  cacheConfig: { text: 'local,size=1MiB', value: { kind: 'local', sizeBytes: 2 ** 20 }, bad: 'disk,size=1' },
+  responseCacheByteSize: { text: '1MiB', value: 2 ** 20, bad: '-1' },
+  rateLimit: { text: 'execution_count', value: 'execution_count', bad: 'on' },
+  rateLimitResource: {
+    text: 'R1:4:0',
+    value: [{ name: 'R1', count: 4, device: 0 }],
+    bad: 'R1',
+    with: ['--rate-limit=execution_count'],
+  },
   logLevel: { text: 'WARN', value: 'warn', bad: 'loud' },
   logFormat: { text: 'json', value: 'json', bad: 'xml' },
   logFile: { text: 'a.log', value: 'a.log', bad: '' },
@@ -272,7 +284,7 @@ describe('what is refused', () => {
     [['--metrics-port=8000'], '--http-port and --metrics-port are both 8000: each needs a port of its own'],
     [['--http-max-input-size=2GiB', '--http-max-buffered-bytes=1GiB'], /^--http-max-buffered-bytes 1073741824 is less than/],
     [['--http-restricted-api=inference:key=x'], /^--http-restricted-api is not supported yet: there is no authentication/],
-    [['--rate-limit=execution_count'], '--rate-limit is not supported yet: there is no rate limiter'],
+    [['--trace-level=TIMESTAMPS'], '--trace-level is not supported yet: there is no tracing'],
     [['extra.txt'], "'extra.txt' is neither a flag nor an .onnx file"],
     [['model.onnx'], 'either --model-repository or one model file, not both'],
     [['--metrics-config=summary_quantiles=2:0'], /^--metrics-config: summary_quantiles is a list of <quantile>:<error>/],
@@ -304,7 +316,7 @@ describe('what is refused', () => {
       ['- a', /expected an object/],
       ['a: [', /^--config-file .*bad\.yaml: /],
       ['config-file: x', /cannot name another$/],
-      ['rate-limit: execution_count', /rate-limit is not supported yet/],
+      ['trace-level: TIMESTAMPS', /trace-level is not supported yet/],
     ] as const) {
       writeFileSync(file, content);
       expect(messageOf([...withModels, '--config-file', file])).toMatch(message);

@@ -17,7 +17,6 @@ const noSagemaker: TritonserverFlag = { effect: 'unused', reason: 'the SageMaker
 const noVertex: TritonserverFlag = { effect: 'unused', reason: 'the Vertex AI endpoint is not served' };
 const noGpu: TritonserverFlag = { effect: 'unused', reason: 'GPU memory is managed by ONNX Runtime' };
 const noTracing: TritonserverFlag = { effect: 'refused', reason: 'there is no tracing' };
-const noRateLimiter: TritonserverFlag = { effect: 'refused', reason: 'there is no rate limiter' };
 const builtInFolders = 'backends, agents and caches are part of the package';
 
 /** Every flag of tritonserver that `serverOptions` does not declare: none is ignored in silence. */
@@ -68,11 +67,6 @@ export const tritonserverFlags: Readonly<Record<string, TritonserverFlag>> = {
   'backend-directory': { effect: 'refused', reason: builtInFolders },
   'repoagent-directory': { effect: 'refused', reason: builtInFolders },
   'cache-directory': { effect: 'refused', reason: builtInFolders },
-  'cache-config': { effect: 'refused', reason: 'there is no response cache' },
-  'response-cache-byte-size': { effect: 'refused', reason: 'there is no response cache', neutral: ['0'] },
-
-  'rate-limit': { ...noRateLimiter, neutral: ['off'] },
-  'rate-limit-resource': noRateLimiter,
 
   'pinned-memory-pool-byte-size': noGpu,
   'cuda-memory-pool-byte-size': noGpu,

@@ -10,7 +10,10 @@ import type { ProtocolContext } from './protocol.ts';
  */
 
 /** Extensions of the protocol that this server really speaks (reference section 1.3 has Triton's list). */
-const EXTENSIONS = ['classification', 'model_repository', 'model_configuration', 'binary_tensor_data', 'parameters', 'statistics'];
+const EXTENSIONS = [
+  ...['classification', 'sequence', 'model_repository', 'schedule_policy', 'model_configuration', 'binary_tensor_data', 'parameters'],
+  'statistics',
+];
 
 /** ServerMetadataResponse. */
 export function describeServer(context: ProtocolContext): object {

@@ -224,6 +224,28 @@ describe('WebSocket', () => {
     expect(held.connection.isPaused).toBe(true);
   });
 
+  it('a deadline ends the wait, and goes on behind it', async () => {
+    const { held, slow } = await open();
+    held.text({ ...slowEcho('a'), timeout_ms: 1 });
+    held.text({ ...slowEcho('b'), timeout_ms: 60_000 });
+    expect(held.context.door.deadlines.size).toBe(2);
+    await slow.waiting(1);
+    await turn();
+    expect(held.last.json).toEqual({
+      id: 'a',
+      error: 'Request timeout expired before the model was loaded',
+      code: 'DEADLINE_EXCEEDED',
+      status: 504,
+    });
+    slow.load('slow-echo');
+    await turn();
+    expect(held.held.map(({ id }) => id)).toEqual(['b']);
+    expect(held.context.door.deadlines.size).toBe(1);
+    held.takeHeld('b').expire();
+    expect(held.last.json).toMatchObject({ id: 'b', code: 'DEADLINE_EXCEEDED' });
+    expect([held.context.door.deadlines.size, held.admission.requestsInFlight]).toEqual([0, 0]);
+  });
+
   it('a model that turns out to be decoupled streams', async () => {
     const { held, slow } = await open({ maxInflightRequests: 1 });
     held.text({ model_name: 'slow-stream', id: 's', inputs: [{ name: 'IN', datatype: 'INT32', shape: [1], data: [7] }] });
@@ -243,13 +265,13 @@ describe('REST', () => {
     const held = await HeldSession.open();
     const slow = new SlowModels(held.repository);
     const routes = oipRestRoutes(held.context);
-    const start = (method: string, pattern: string, body: object = {}): HttpExchange & { answers: [number, unknown][] } => {
+    const start = (method: string, pattern: string, body: object = {}, timeout = ''): HttpExchange & { answers: [number, unknown][] } => {
       const exchange = {
         method,
         path: '',
         query: '',
         params: ['slow-echo', '1'],
-        header: () => '',
+        header: (name: string) => (name === 'inference-timeout-ms' ? timeout : ''),
         body: Buffer.from(JSON.stringify(body)),
         isAborted: false,
         abortListener: null,
@@ -274,7 +296,11 @@ describe('REST', () => {
     abort(gone!);
     abort(dropped);
     expect(slow.waiters.count).toBe(2);
+    const late = start('POST', '/v2/models/{model}/infer', { id: 'r3', inputs }, '1.5');
+    await slow.waiting(2);
     await turn();
+    expect(late.answers).toEqual([[504, { error: 'Request timeout expired before the model was loaded' }]]);
+    expect(held.context.door.deadlines.size).toBe(0);
     expect(held.admission.requestsInFlight).toBe(1);
     slow.load('slow-echo');
     await turn();
@@ -282,9 +308,9 @@ describe('REST', () => {
     expect(held.held.map(({ id }) => id)).toEqual(['r1']);
     held.answer('r1');
     expect(kept!.answers).toEqual([[200, expect.objectContaining({ id: 'r1' })]]);
-    expect([held.faults.filter((error) => (error as InferenceError).code !== 'CANCELLED'), held.admission.requestsInFlight]).toEqual([
-      [],
-      0,
-    ]);
+    expect([
+      held.faults.filter((error) => !['CANCELLED', 'DEADLINE_EXCEEDED'].includes((error as InferenceError).code)),
+      held.admission.requestsInFlight,
+    ]).toEqual([[], 0]);
   });
 });

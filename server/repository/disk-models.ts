@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, type StatusCode } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
+import { runsCode } from '../execution/runs-code.ts';
 import { listModels } from './list-models.ts';
 import type { LoadParameters } from './load-parameters.ts';
 import {
@@ -27,10 +28,14 @@ export interface DiskModelsOptions {
   readonly configName: string;
   readonly allowOutsideLinks: boolean;
   readonly whyIncomplete: ((file: ModelVersionFile, config: ModelConfig) => Promise<string | null>) | null;
+  /** Models that are code are run when a load request brings their files. */
+  readonly allowUploadedCode: boolean;
   /** Of all files that one load request brings. */
   readonly maxOverrideBytes: number;
   readonly onFault: (error: unknown) => void;
 }
+
+export const DUPLICATE = 'model appears in two or more repositories: rename it in one of them, or remove it there';
 
 const NO_TREE: ModelTree = { config: '', common: '', versions: new Map(), whole: '' };
 
@@ -88,6 +93,7 @@ export class DiskModels {
         const diskTree = homes.length === 1 ? (await readModelTree(join(homes[0]!, name))).whole : '';
         const tree = await readModelTree(staged.path);
         const description = await this.#describe({ name, kind: 'override', path: staged.path, root: staged.root, config });
+        if (!this.#options.allowUploadedCode && runsCode(description.config)) throw codeRefused(description.config.backend);
         return { description, tree, diskTree, release };
       });
     } catch (error) {
@@ -137,4 +143,11 @@ export class DiskModels {
 /** As Triton words it; there it is always INTERNAL. */
 function pollFailure(name: string, why: string, code: StatusCode, cause?: InferenceError): InferenceError {
   return new InferenceError(code, `failed to load '${name}', failed to poll from model repository: ${why}`, { cause });
+}
+
+function codeRefused(backend: string): InferenceError {
+  return new InferenceError(
+    'PERMISSION_DENIED',
+    `the load request brings files of a model that is code (backend '${backend}'), which would run as the server's user; put the model into the repository, or start the server with --allow-uploaded-code`,
+  );
 }

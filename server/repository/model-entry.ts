@@ -46,6 +46,10 @@ export class ModelEntry {
   readonly rejected: Map<number, string> = new Map();
   /** A request loads it where nothing of it is loaded. */
   isOnDemand = false;
+  /** It was loaded because an ensemble consists of it, and for no other reason. */
+  isForEnsembles = false;
+  /** Ensembles that are being loaded and need it: it is not unloaded to make room, or for being idle. */
+  neededBy = 0;
   /** It was to be loaded at the server's start, so the server is not ready without it. */
   isSinceStart = false;
   /** Of the operation that runs: aborted when it is overtaken. */
@@ -93,7 +97,13 @@ export class ModelEntry {
       memoryBytes += model.memoryBytes;
       lastUsedNs = Math.max(lastUsedNs, model.lastUsedNs);
     }
-    return { name: this.name, memoryBytes, inflightCount: this.inflightCount, lastUsedMs: lastUsedNs / 1e6, isEvictable: this.isOnDemand };
+    return {
+      name: this.name,
+      memoryBytes,
+      inflightCount: this.inflightCount,
+      lastUsedMs: lastUsedNs / 1e6,
+      isEvictable: this.isOnDemand && this.neededBy === 0,
+    };
   }
 
   settle(): void {

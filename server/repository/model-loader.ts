@@ -4,17 +4,25 @@ import { InferenceError, invalidArgument } from '../../proto/inference-error.ts'
 import type { DecoupledChannel } from '../execution/decoupled-execution.ts';
 import type { InstanceChannel, InstanceHandle } from '../execution/execution-host.ts';
 import type { HostPool } from '../execution/host-pool.ts';
+import { InstanceGroup } from '../execution/instance-group.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { NestedCalls } from '../inference/nested-calls.ts';
 import type { MetricsRegistry } from '../metrics/metrics.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
 import { autoCompleteConfig } from '../model-config/auto-complete-config.ts';
+import type { ResponseStore } from '../scheduling/cache/response-store.ts';
+import type { RateLimiter } from '../scheduling/rate-limit/rate-limiter.ts';
 import { isDecoupled } from './create-scheduler.ts';
+import { composeEnsemble } from './ensembles/compose-ensemble.ts';
 import { checkModelFiles, type FileRules } from './files/model-files.ts';
-import { Model } from './model.ts';
+import type { RateLimits } from './limit-instances.ts';
+import { Model, type ModelInit } from './model.ts';
 import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
+import { readInitialStates } from './preparation/initial-states.ts';
+import { ModelFileReader } from './preparation/model-file-reader.ts';
 import { prepareModel, warmUpInstances } from './preparation/prepare-model.ts';
 import type { RequestReader } from './preparation/request-reader.ts';
+import { shareIdentity } from './share-identity.ts';
 
 export interface ModelLoaderOptions {
   readonly pool: HostPool;
@@ -22,11 +30,17 @@ export interface ModelLoaderOptions {
   readonly clock: Clock;
   /** Queue bound of a model whose configuration gives none. */
   readonly maxQueueSize: number;
+  /** Longest wait of a request without a deadline, where the model's configuration gives none, ns. Left out or null: nothing is learned of any model's speed. */
+  readonly maxQueueTimeNs?: number | null;
   /** max_batch_size of a model that can batch and whose configuration does not say. */
   readonly defaultMaxBatchSize: number;
   /** Take nothing from the model file that its configuration leaves out. */
   readonly disableAutoComplete: boolean;
   readonly nestedCalls: NestedCalls;
+  /** Left out or null: the server has no response cache. */
+  readonly responseStore?: ResponseStore | null;
+  /** Left out or null: rate_limiter has no effect. */
+  readonly rateLimiter?: RateLimiter | null;
   readonly onFault: (error: unknown) => void;
   readonly warn?: (modelName: string, message: string) => void;
   readonly fileRules?: FileRules;
@@ -66,7 +80,24 @@ export class ModelLoader {
     onStage: (stage: LoadStage) => void = () => {},
     signal: AbortSignal | null = null,
   ): Promise<Model> {
-    const { pool, metrics, clock } = this.#options;
+    const limits = this.#limitsOf(description);
+    try {
+      return await this.#load(description, file, onFailed, onStage, signal, limits);
+    } catch (error) {
+      limits?.registered.remove();
+      throw error;
+    }
+  }
+
+  async #load(
+    description: ModelDescription,
+    file: ModelVersionFile,
+    onFailed: (error: InferenceError) => void,
+    onStage: (stage: LoadStage) => void,
+    signal: AbortSignal | null,
+    limits: RateLimits | null,
+  ): Promise<Model> {
+    const { pool, clock } = this.#options;
     const { config, name } = description;
     const startedNs = clock.nowNs();
     onStage('files');
@@ -87,32 +118,27 @@ export class ModelLoader {
           model === null ? Promise.resolve() : this.#warmUp(model, channels, description),
       },
     };
-    const instances = isDecoupled(config) ? await pool.loadDecoupled(spec, pooled) : await pool.load(spec, pooled);
+    const instances =
+      config.ensembleScheduling !== null
+        ? noInstances(`${name}:${file.version}`)
+        : isDecoupled(config)
+          ? await pool.loadDecoupled(spec, pooled)
+          : await pool.load(spec, pooled);
     try {
       if (this.#options.disableAutoComplete && (config.input.length === 0 || config.output.length === 0)) {
         throw invalidArgument(
           `model '${name}': the configuration lists no ${config.input.length === 0 ? 'input' : 'output'}, and taking it from the model file is switched off (--disable-auto-complete-config)`,
         );
       }
-      const reporter = new ModelReporter(name, String(file.version), config.metricTags, isDecoupled(config));
-      model = new Model({
-        version: file.version,
-        config: autoCompleteConfig(config, instances.metadata, { defaultMaxBatchSize: this.#options.defaultMaxBatchSize }),
-        labels: description.labels,
-        instances,
-        reporter,
-        fileBytes: files.byteLength,
-        defaultMaxQueueSize: this.#options.maxQueueSize,
-        clock,
-        nestedCalls: this.#options.nestedCalls,
-        onFault: this.#options.onFault,
-        onService: (isInService) => {
-          if (isInService) metrics.register(reporter, ...firstResponseBounds(config));
-          else metrics.unregister(reporter);
-        },
-        onStopped: () => metrics.unregister(reporter),
-      });
+      const { defaultMaxBatchSize, nestedCalls } = this.#options;
+      const complete =
+        config.ensembleScheduling !== null
+          ? composeEnsemble(config, description.labels, nestedCalls)
+          : { config: autoCompleteConfig(config, instances.metadata, { defaultMaxBatchSize }), labels: description.labels, plan: null };
       const { requestReader, fileRules = DEFAULT_RULES, preparationTimeoutMs: timeoutMs = DEFAULT_PREPARATION_MS } = this.#options;
+      const initialStates = await readInitialStates(complete.config, new ModelFileReader(description.source, fileRules.allowOutsideLinks));
+      model = this.#makeModel(file, { ...complete, initialStates }, instances, files.byteLength, limits);
+      if (config.ensembleScheduling === null) instances.limitActive(activeCountOf(config));
       if (requestReader !== undefined) {
         const { allowOutsideLinks } = fileRules;
         await unlessAborted(
@@ -121,10 +147,11 @@ export class ModelLoader {
         );
       }
       if (signal?.aborted === true) throw signal.reason;
+      if (this.#options.responseStore?.isShared === true) await unlessAborted(shareIdentity(model, files.modelPaths), signal);
       onStage('files');
       // What was checked is what was loaded, and what it was tried with.
       await unlessAborted(files.assertUnchanged(), signal);
-      reporter.loadDurationSecs = (clock.nowNs() - startedNs) / 1e9;
+      model.reporter.loadDurationSecs = (clock.nowNs() - startedNs) / 1e9;
       return model;
     } catch (error) {
       // What runs there may never end.
@@ -133,6 +160,46 @@ export class ModelLoader {
       if (!(error instanceof InferenceError)) this.#options.onFault(error);
       throw InferenceError.from(error);
     }
+  }
+
+  /** An ensemble, of the models that serve now: there is nothing to wait for. Throws as {@link load}. */
+  compose({ name, config, labels }: ModelDescription, file: ModelVersionFile): Model {
+    const complete = composeEnsemble(config, labels, this.#options.nestedCalls);
+    return this.#makeModel(file, complete, noInstances(`${name}:${file.version}`), 0, null);
+  }
+
+  #makeModel(
+    file: ModelVersionFile,
+    complete: Pick<ModelInit, 'config' | 'labels' | 'plan' | 'initialStates'>,
+    instances: ModelInit['instances'],
+    fileBytes: number,
+    rateLimits: RateLimits | null,
+  ): Model {
+    const { config } = complete;
+    const { metrics, clock, nestedCalls, maxQueueSize, maxQueueTimeNs, responseStore, onFault } = this.#options;
+    const reporter = new ModelReporter(config.name, String(file.version), config.metricTags, isDecoupled(config));
+    return new Model({
+      ...complete,
+      version: file.version,
+      instances,
+      reporter,
+      fileBytes,
+      defaultMaxQueueSize: maxQueueSize,
+      maxQueueTimeNs: maxQueueTimeNs ?? null,
+      clock,
+      nestedCalls,
+      responseStore: responseStore ?? null,
+      rateLimits,
+      onFault,
+      onService: (isInService) => {
+        if (isInService) metrics.register(reporter, ...firstResponseBounds(config));
+        else metrics.unregister(reporter);
+      },
+      onStopped: () => {
+        rateLimits?.registered.remove();
+        metrics.unregister(reporter);
+      },
+    });
   }
 
   /** Instances that came later. Those that cannot be warmed up serve all the same: the model has proved that it works. */
@@ -164,13 +231,39 @@ export class ModelLoader {
 
   /** Adds or removes instances of a model that serves. Rejects, and leaves those that there are, when it cannot be done. */
   async resize(model: Model, config: ModelConfig): Promise<void> {
-    await this.#options.pool.resize(model.instances, instanceCountOf(config));
+    const before = model.config.instanceGroup;
+    const registered = model.rateLimits?.registered;
+    registered?.update(config.instanceGroup);
+    try {
+      await this.#options.pool.resize(model.instances, instanceCountOf(config));
+    } catch (error) {
+      registered?.update(before);
+      throw error;
+    }
+    model.instances.limitActive(activeCountOf(config));
+  }
+
+  #limitsOf({ name, config }: ModelDescription): RateLimits | null {
+    const { rateLimiter: limiter } = this.#options;
+    if (limiter === undefined || limiter === null || config.ensembleScheduling !== null) return null;
+    return { limiter, registered: limiter.register(name, config.instanceGroup) };
   }
 }
 
+/** An ensemble has no model file, and runs nothing itself. */
+function noInstances(key: string): InstanceGroup {
+  const metadata = { inputs: [], outputs: [] };
+  return new InstanceGroup({ key, metadata, onCapacity: () => {}, onFailed: () => {}, onStop: () => Promise.resolve() });
+}
+
 /** Sum of the groups' counts. */
-export function instanceCountOf(config: ModelConfig): number {
+function instanceCountOf(config: ModelConfig): number {
   return config.instanceGroup.reduce((count, group) => count + group.count, 0);
+}
+
+/** Of the groups that are not passive. */
+function activeCountOf({ instanceGroup }: ModelConfig): number {
+  return instanceGroup.reduce((count, group) => count + (group.passive ? 0 : group.count), 0);
 }
 
 /** Buckets that the model asks for, ms; none: the server's. */

@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
+import type { NestedCalls } from '../inference/nested-calls.ts';
 import type { ModelVersionFile } from './model-directory.ts';
 import type { ModelLoader } from './model-loader.ts';
 import type { LifecycleEvents } from './model-swap.ts';
@@ -25,6 +26,8 @@ export interface ModelRepositoryOptions {
   /** With `explicit`; '*' alone: all. */
   readonly loadModels: readonly string[];
   readonly loader: ModelLoader;
+  /** Whom ensembles find their models by. */
+  readonly nestedCalls?: NestedCalls;
   readonly warn: (modelName: string, message: string) => void;
   /** Hears of a model that can't be served, or not any more: beside what `LoadProgress.loaded` tells. */
   readonly unusable: (modelName: string, reason: string) => void;
@@ -35,6 +38,7 @@ export interface ModelRepositoryOptions {
   /** See `ModelSwapOptions`. */
   readonly keepPreviousMs?: number;
   readonly allowOutsideLinks?: boolean;
+  readonly allowUploadedCode?: boolean;
   /** Of all files that a load request brings. */
   readonly maxOverrideBytes?: number;
   /** Models are loaded when they are asked for; null: at start, or when they are told to. */

@@ -1,23 +1,25 @@
-import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
+import { noNestedCalls } from '../inference/nested-calls.ts';
 import { noModelControl } from './control-refusals.ts';
-import { DiskModels } from './disk-models.ts';
+import { DiskModels, DUPLICATE } from './disk-models.ts';
+import { Ensembles } from './ensembles/ensembles.ts';
 import type { LoadParameters } from './load-parameters.ts';
 import type { Model } from './model.ts';
 import { checkModelName, NotWholeYet } from './model-directory.ts';
 import { type LoadedState, ModelEntry, noneReady, noSuchVersion } from './model-entry.ts';
-import { failureReason, type ModelVersion } from './model-lifecycle.ts';
+import type { ModelVersion } from './model-lifecycle.ts';
 import type { LoadProgress, ModelRepositoryOptions } from './model-repository-options.ts';
 import { type LifecycleEvents, ModelSwap, type PreparedSwap } from './model-swap.ts';
 import type { ModelTree } from './model-tree.ts';
-import { causeOf, ModelUpdates } from './model-updates.ts';
+import { ModelUpdates } from './model-updates.ts';
 import { OnDemandLoads, type OnDemandModels, type OnDemandOptions } from './on-demand/on-demand-loads.ts';
+import { readFirstModels } from './read-first-models.ts';
 import { indexLines, type ModelIndexEntry } from './repository-index.ts';
 import { thenWaiting, type Waiting } from './waiting.ts';
 
 const NO_EVENTS: LifecycleEvents = { loading() {}, loaded() {}, refused() {}, switched() {}, unloaded() {}, updateRefused() {} };
 const REFRESH_MS = 1000;
-const DUPLICATE = 'model appears in two or more repositories: rename it in one of them, or remove it there';
 
 /** What is on disk and what of it is in service. */
 export class ModelRepository {
@@ -25,6 +27,7 @@ export class ModelRepository {
   readonly #disk: DiskModels;
   readonly #swap: ModelSwap;
   readonly #updates: ModelUpdates;
+  readonly #ensembles: Ensembles;
   readonly #onDemand: OnDemandLoads | null;
   readonly #models: Map<string, ModelEntry> = new Map();
   /** On disk as far as it is known, by name, with the repositories that have it; those in `#models` among them. */
@@ -43,6 +46,8 @@ export class ModelRepository {
       retryCount: options.retryCount ?? 0,
       keepPreviousMs: options.keepPreviousMs ?? 0,
       events,
+      whyNot: (description) => this.#ensembles.whyNot(description),
+      onServed: (name) => this.#ensembles.changed(name),
       unusable: options.unusable,
       onFault: options.onFault,
     });
@@ -52,6 +57,7 @@ export class ModelRepository {
       configName: options.configName ?? '',
       allowOutsideLinks: options.allowOutsideLinks ?? false,
       whyIncomplete: options.controlMode === 'poll' ? (options.whyIncomplete ?? null) : null,
+      allowUploadedCode: options.allowUploadedCode ?? false,
       maxOverrideBytes: options.maxOverrideBytes ?? 2 ** 31,
       onFault: options.onFault,
     });
@@ -65,12 +71,14 @@ export class ModelRepository {
         this.#notWhole.delete(name);
         this.#onDisk.set(name, [home]);
       },
+      withModels: (description) => this.#ensembles.loadModels(description),
       onTaken: (name) => {
         this.#onDemand?.forget(name);
         this.#onDemand?.modelsChanged();
       },
     });
     this.#onDemand = options.onDemand == null ? null : this.#openOnDemand(options.onDemand);
+    this.#ensembles = this.#openEnsembles();
   }
 
   /**
@@ -79,23 +87,25 @@ export class ModelRepository {
    */
   async loadAll(progress: LoadProgress): Promise<void> {
     const states = await this.#describeAll();
+    const { plain, ensembles } = this.#ensembles.inOrder(states);
     progress.started(states.reduce((total, { description }) => total + description.versions.length, 0));
     // First loads happen in hosts that serve nothing else, so nothing is READY before everything is loaded: a file that takes its host down costs no request.
-    const prepared = await Promise.all(
-      states.map(async (state): Promise<[ModelEntry, PreparedSwap]> => {
-        const { name } = state.description;
-        const entry = this.#entry(name);
-        for (const warning of state.description.warnings) this.#options.warn(name, warning);
-        const swap = await this.#swap.prepareFirst(entry, state, {
-          loading: (version) => progress.loading(name, version),
-          ended: (version, error) => progress.loaded(name, version, error),
-        });
-        return [entry, swap];
-      }),
-    );
+    const prepared = await Promise.all(plain.map((state) => this.#prepareFirst(state, progress)));
     for (const [entry, swap] of prepared) this.#swap.commit(entry, swap);
+    for (const state of ensembles) this.#swap.commit(...(await this.#prepareFirst(state, progress)));
     this.#isFirstLoaded = true;
     this.#onDemand?.modelsChanged();
+  }
+
+  async #prepareFirst(state: LoadedState, progress: LoadProgress): Promise<[ModelEntry, PreparedSwap]> {
+    const { name, warnings } = state.description;
+    const entry = this.#entry(name);
+    for (const warning of warnings) this.#options.warn(name, warning);
+    const swap = await this.#swap.prepareFirst(entry, state, {
+      loading: (version) => progress.loading(name, version),
+      ended: (version, error) => progress.loaded(name, version, error),
+    });
+    return [entry, swap];
   }
 
   /**
@@ -108,13 +118,15 @@ export class ModelRepository {
     checkModelName(name);
     if (parameters === null) await this.#enqueue(name, 'load', (entry, signal) => this.#updates.fromDisk(entry, true, signal));
     else await this.#enqueue(name, '', (entry, signal) => this.#updates.fromRequest(entry, parameters, signal));
+    const entry = this.#models.get(name);
+    if (entry !== undefined) entry.isForEnsembles = false;
   }
 
   /**
-   * Takes a model out of service, and calls off a load of it that is under way. Resolves before what it accepted is finished. One that is not loaded is as it should be. `unloadDependents` is about
-   * ensembles, of which there are none.
+   * Takes a model out of service, and calls off a load of it that is under way. Resolves before what it accepted is finished. One that is not loaded is as it should be. `unloadDependents`: of an
+   * ensemble, its models too that were loaded for it alone.
    */
-  async unload(name: string, _options?: { readonly unloadDependents: boolean }): Promise<void> {
+  async unload(name: string, options?: { readonly unloadDependents: boolean }): Promise<void> {
     this.#requireControl();
     // One that is loaded on demand, and was not asked for yet, shall not be.
     const entry = this.#onDemand !== null && this.#onDisk.has(name) ? this.#entry(name) : this.#models.get(name);
@@ -123,7 +135,16 @@ export class ModelRepository {
     entry.isSinceStart = false;
     entry.reason = '';
     entry.overtake();
-    this.#unload(entry);
+    const config = entry.loaded?.description.config;
+    const isUnused = entry.inflightCount === 0;
+    const unloaded = this.#unload(entry);
+    if (options?.unloadDependents !== true || config === undefined) return;
+    // What it has accepted still needs them.
+    const unloadModels = async (): Promise<void> => {
+      for (const model of this.#ensembles.orphansOf(config)) await this.unload(model, options);
+    };
+    if (isUnused) await unloadModels();
+    else unloaded.then(unloadModels).catch(this.#options.onFault);
   }
 
   /**
@@ -208,16 +229,41 @@ export class ModelRepository {
     entry.overtake();
     entry.seenTree = '';
     entry.reason = 'its directory was removed';
-    this.#unload(entry);
+    this.#unload(entry).catch(this.#options.onFault);
   }
 
   /** What was accepted is finished in the background. A name that is not on disk is forgotten then: load requests may bring any. */
-  #unload(entry: ModelEntry): void {
-    this.#swap.unload(entry).then(() => {
+  #unload(entry: ModelEntry): Promise<void> {
+    return this.#swap.unload(entry).then(() => {
       if (entry.loaded === null && entry.isIdle && !this.#onDisk.has(entry.name) && this.#models.get(entry.name) === entry) {
         this.#models.delete(entry.name);
+        this.#ensembles.forget(entry.name);
       }
-    }, this.#options.onFault);
+    });
+  }
+
+  #openEnsembles(): Ensembles {
+    const { controlMode, loader, unusable } = this.#options;
+    const loadOne = (name: string): Promise<void> => {
+      const entry = this.#entry(name);
+      if (entry.loaded === null && !entry.isSinceStart) entry.isForEnsembles = true;
+      return this.#enqueue(name, '', (one, signal) => this.#updates.fromDisk(one, true, signal, false));
+    };
+    return new Ensembles({
+      models: this.#models,
+      loader,
+      calls: this.#options.nestedCalls ?? noNestedCalls,
+      load: controlMode === 'explicit' || this.#onDemand !== null ? loadOne : null,
+      read: (name) => this.#disk.read(name, false).then(({ description }) => description),
+      retry: (name) => {
+        if (controlMode !== 'poll' || !this.#isFirstLoaded || this.#isStopping || this.#onDemand !== null) return;
+        // Why it failed is in the index and in the log.
+        this.#enqueue(name, '', (entry, signal) => this.#updates.fromDisk(entry, false, signal)).catch(() => {});
+      },
+      isOnDemand: (name) => this.#isOnDemand(name, this.#models.get(name) ?? null),
+      retire: (model) => this.#swap.retire(model),
+      unusable,
+    });
   }
 
   #openOnDemand(limits: Omit<OnDemandOptions, 'models'>): OnDemandLoads {
@@ -229,7 +275,7 @@ export class ModelRepository {
       unload: (name) =>
         this.#enqueue(name, '', async (entry) => {
           // It may have come into use since it was chosen.
-          if (entry.inflightCount === 0) await this.#swap.unload(entry);
+          if (entry.inflightCount === 0 && entry.neededBy === 0) await this.#swap.unload(entry);
         }),
       loaded: () => [...this.#models.values()].filter((entry) => entry.loaded !== null).map((entry) => entry.use),
       // What cannot be read is the load's to say.
@@ -367,42 +413,28 @@ export class ModelRepository {
     this.stopLoads();
     const entries = [...this.#models.values()];
     await Promise.all(entries.map((entry) => entry.idle()));
+    // What an ensemble has accepted needs its models to the end.
+    for (const ensembles of this.#ensembles.outermostFirst()) await Promise.all(ensembles.map((entry) => this.#swap.unload(entry)));
     await Promise.all(entries.map((entry) => this.#swap.unload(entry)));
   }
 
   async #describeAll(): Promise<LoadedState[]> {
-    const { controlMode, loadModels } = this.#options;
+    const { controlMode, loadModels, warn, unusable } = this.#options;
     const isAll = controlMode !== 'explicit' || loadModels.includes('*');
     this.#onDisk = await this.#disk.list();
     if (this.#onDemand !== null && isAll) return [];
-    const states: LoadedState[] = [];
-    for (const name of isAll ? this.#onDisk.keys() : loadModels) {
-      try {
-        // Where nothing is ever loaded again, nobody asks what changed.
-        states.push(await this.#readFirst(name, controlMode !== 'none'));
-      } catch (error) {
-        const failure = causeOf(error);
-        if (error instanceof NotWholeYet) {
-          this.#notWhole.set(name, `waiting: ${failure.message}`);
-          this.#options.warn(name, failure.message);
-          continue;
-        }
-        const entry = this.#entry(name);
-        entry.reason = failureReason(failure);
-        entry.isSinceStart = true;
-        this.#options.unusable(name, entry.reason);
-      }
-    }
-    return states;
-  }
-
-  async #readFirst(name: string, withTree: boolean): Promise<LoadedState> {
-    const homes = this.#onDisk.get(name) ?? [];
-    if (homes.length > 1) throw invalidArgument(DUPLICATE);
-    if (homes.length === 0) throw invalidArgument(`no directory of that name${didYouMean(name, this.#onDisk.keys())}`);
-    const state = await this.#disk.read(name, withTree);
-    this.#entry(name).seenTree = state.tree.whole;
-    return state;
+    return readFirstModels(isAll ? [...this.#onDisk.keys()] : loadModels, {
+      disk: this.#disk,
+      onDisk: this.#onDisk,
+      // Where nothing is ever loaded again, nobody asks what changed.
+      withTree: controlMode !== 'none',
+      entry: (name) => this.#entry(name),
+      notWhole: (name, why) => {
+        this.#notWhole.set(name, `waiting: ${why}`);
+        warn(name, why);
+      },
+      unusable,
+    });
   }
 
   #entry(name: string): ModelEntry {

@@ -1,10 +1,10 @@
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import type { Model } from './model.ts';
-import type { ModelVersionFile } from './model-directory.ts';
+import type { ModelDescription, ModelVersionFile } from './model-directory.ts';
 import type { LoadedState, ModelEntry, PreviousVersions } from './model-entry.ts';
 import { failureReason, type ModelVersion, UNLOADED } from './model-lifecycle.ts';
-import { instanceCountOf, type LoadStage, type ModelLoader } from './model-loader.ts';
-import { needsNewLoad } from './needs-new-load.ts';
+import type { LoadStage, ModelLoader } from './model-loader.ts';
+import { hasSameInstances, needsNewLoad } from './needs-new-load.ts';
 
 /** Hears of every step, for the log and the metrics. */
 export interface LifecycleEvents {
@@ -26,6 +26,10 @@ export interface ModelSwapOptions {
   /** How long what was replaced is kept for a rollback, ms; 0: not at all. */
   readonly keepPreviousMs: number;
   readonly events: LifecycleEvents;
+  /** Why what is described must not be loaded, whatever its files are; null: nothing stands against it. */
+  readonly whyNot?: (description: ModelDescription) => InferenceError | null;
+  /** In the turn in which the versions that serve are others. */
+  readonly onServed?: (modelName: string) => void;
   readonly unusable: (modelName: string, reason: string) => void;
   readonly onFault: (error: unknown) => void;
 }
@@ -109,9 +113,15 @@ export class ModelSwap {
     const failures = new Map<ModelVersion, InferenceError>();
     entry.reason = '';
     entry.refusal = '';
+    const refusal = this.#options.whyNot?.(loaded.description) ?? null;
     for (const file of loaded.description.versions) {
       if (signal?.aborted === true) break;
       const version = entry.version(file.version);
+      if (refusal !== null) {
+        failures.set(version, refusal);
+        progress?.ended(file.version, refusal);
+        continue;
+      }
       if (version.model !== null && !needsNewLoad(entry.loaded!, loaded, file.version)) continue;
       if (version.model === null) version.loading();
       progress?.loading(file.version);
@@ -136,8 +146,7 @@ export class ModelSwap {
       if (signal.aborted || failures.size > 0) break;
       const version = entry.version(number);
       const { model } = version;
-      if (model === null || needsNewLoad(entry.loaded!, loaded, number) || instanceCountOf(model.config) === instanceCountOf(config))
-        continue;
+      if (model === null || needsNewLoad(entry.loaded!, loaded, number) || hasSameInstances(model.config, config)) continue;
       try {
         resized.push(model);
         await this.#options.loader.resize(model, config);
@@ -195,6 +204,7 @@ export class ModelSwap {
       this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
     }
     this.#putAside(entry, old, before);
+    this.#options.onServed?.(entry.name);
   }
 
   /** Back to what served before the last swap. Throws INVALID_ARGUMENT when it is not kept (any more). */
@@ -225,7 +235,7 @@ export class ModelSwap {
         version.isRefusedUpdate = true;
       }
       if (model === null) continue;
-      const isResized = instanceCountOf(model.config) !== instanceCountOf(config);
+      const isResized = !hasSameInstances(model.config, config);
       model.adopt(config);
       if (isResized) this.#restoreInstances(model);
     }
@@ -241,6 +251,7 @@ export class ModelSwap {
     }
     this.#options.events.switched(entry.name, [...before.keys()], [...now.keys()]);
     this.#putAside(entry, loaded, before);
+    this.#options.onServed?.(entry.name);
     return [...now.keys()].map(String);
   }
 
@@ -259,6 +270,7 @@ export class ModelSwap {
       stopped.push(this.#stop(model, version));
     }
     entry.settle();
+    this.#options.onServed?.(entry.name);
     await Promise.all([dropped, ...stopped]);
     if (loaded !== null) await this.#release(loaded);
   }
@@ -269,6 +281,7 @@ export class ModelSwap {
     if (version.model === model) {
       this.refuse(version, error);
       entry.settle();
+      this.#options.onServed?.(entry.name);
       this.retire(model);
       // No rollback may bring it back.
       if (entry.previous?.models.delete(version.version) === true && entry.previous.models.size === 0) void this.dropPrevious(entry);

@@ -1,7 +1,7 @@
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { DiskModels } from './disk-models.ts';
 import type { LoadParameters } from './load-parameters.ts';
-import { NotWholeYet } from './model-directory.ts';
+import { type ModelDescription, NotWholeYet } from './model-directory.ts';
 import type { LoadedState, ModelEntry } from './model-entry.ts';
 import { failureReason } from './model-lifecycle.ts';
 import type { LifecycleEvents, ModelSwap } from './model-swap.ts';
@@ -16,6 +16,8 @@ export interface ModelUpdatesOptions {
   readonly unusable: (modelName: string, reason: string) => void;
   /** Its directory was read, whole, in that repository. */
   readonly onRead: (modelName: string, home: string) => void;
+  /** What an ensemble consists of is there when this resolves, and stays until what it resolves to is called; of any other model nothing. Rejects when it does not come to be. */
+  readonly withModels: (description: ModelDescription) => Promise<() => void>;
   /** What was read serves. */
   readonly onTaken: (modelName: string) => void;
 }
@@ -28,10 +30,13 @@ export class ModelUpdates {
     this.#options = options;
   }
 
-  /** `isAsked`: somebody asked for the load, so that nothing is done where what is on disk serves already. Rejects as `DiskModels.read` and `ModelSwap.prepare` do. */
-  async fromDisk(entry: ModelEntry, isAsked: boolean, signal: AbortSignal): Promise<void> {
+  /** `isAsked`: somebody asked for the load, so that nothing is done where what is on disk serves already; of an ensemble, its models are looked at all the same `withModels`. Rejects as `DiskModels.read` and `ModelSwap.prepare` do. */
+  async fromDisk(entry: ModelEntry, isAsked: boolean, signal: AbortSignal, withModels = true): Promise<void> {
     const { disk, onRead } = this.#options;
-    if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await disk.look(entry.name))) return;
+    if (isAsked && entry.loaded !== null && isLoadedFrom(entry, await disk.look(entry.name))) {
+      if (withModels && entry.loaded !== null) (await this.#options.withModels(entry.loaded.description))();
+      return;
+    }
     await this.#orKeep(entry, signal, async () => {
       if (isAsked) entry.rejected.clear();
       const state = await this.#read(entry, () => disk.read(entry.name, true, entry.rejected));
@@ -39,7 +44,7 @@ export class ModelUpdates {
       // What has changed, or gone, is not what was rejected.
       for (const [version, look] of entry.rejected) if (state.tree.versions.get(version) !== look) entry.rejected.delete(version);
       entry.seenTree = state.tree.whole;
-      await this.#take(entry, state, signal);
+      await this.#take(entry, state, signal, withModels);
     });
   }
 
@@ -47,7 +52,7 @@ export class ModelUpdates {
     await this.#orKeep(entry, signal, async () => {
       const state = await this.#read(entry, () => this.#options.disk.readOverride(entry.name, parameters));
       try {
-        await this.#take(entry, state, signal);
+        await this.#take(entry, state, signal, true);
       } catch (error) {
         await state.release?.();
         throw error;
@@ -84,15 +89,21 @@ export class ModelUpdates {
     }
   }
 
-  async #take(entry: ModelEntry, state: LoadedState, signal: AbortSignal): Promise<void> {
+  async #take(entry: ModelEntry, state: LoadedState, signal: AbortSignal, withModels: boolean): Promise<void> {
     const { swap, warn, onTaken } = this.#options;
     for (const warning of state.description.warnings) warn(entry.name, warning);
-    const prepared = await swap.prepare(entry, state, signal);
-    if (signal.aborted) {
-      swap.discard(prepared);
-      throw signal.reason;
+    const release = withModels ? await this.#options.withModels(state.description) : null;
+    try {
+      if (signal.aborted) throw signal.reason;
+      const prepared = await swap.prepare(entry, state, signal);
+      if (signal.aborted) {
+        swap.discard(prepared);
+        throw signal.reason;
+      }
+      swap.commit(entry, prepared);
+    } finally {
+      release?.();
     }
-    swap.commit(entry, prepared);
     onTaken(entry.name);
   }
 }

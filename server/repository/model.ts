@@ -6,9 +6,13 @@ import type { Clock } from '../inference/clock.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
 import type { NestedCalls } from '../inference/nested-calls.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
+import type { ResponseStore } from '../scheduling/cache/response-store.ts';
+import type { EnsemblePlan } from '../scheduling/ensemble/ensemble-plan.ts';
 import type { Scheduler } from '../scheduling/scheduler.ts';
+import { planSequences, type SequencePlan } from '../scheduling/sequence/sequence-plan.ts';
 import { createScheduler, isDecoupled } from './create-scheduler.ts';
 import { createSignature } from './create-signature.ts';
+import type { RateLimits } from './limit-instances.ts';
 
 export interface ModelInit {
   readonly version: number;
@@ -18,14 +22,24 @@ export interface ModelInit {
   readonly labels: ReadonlyMap<string, readonly string[]>;
   /** Of the kind that the configuration says: decoupled, or not. */
   readonly instances: InstanceGroup | InstanceGroup<DecoupledChannel>;
+  /** Of an ensemble, which has no instances; null, or left out: it is none. */
+  readonly plan?: EnsemblePlan | null;
+  /** Of a model of sequences: contents of the files that its states begin with, by input. */
+  readonly initialStates?: ReadonlyMap<string, Uint8Array>;
   readonly reporter: ModelReporter;
   /** Size of its files, which is the least that it takes in memory. */
   readonly fileBytes?: number;
   /** Bound of the queue when the configuration gives none. */
   readonly defaultMaxQueueSize: number;
+  /** See CreateSchedulerOptions; left out: null. */
+  readonly maxQueueTimeNs?: number | null;
   readonly clock: Clock;
   /** For models that call others. */
   readonly nestedCalls: NestedCalls;
+  /** Left out or null: the server has no response cache. */
+  readonly responseStore?: ResponseStore | null;
+  /** Left out or null: its instances run whenever they can. */
+  readonly rateLimits?: RateLimits | null;
   readonly onFault: (error: unknown) => void;
   /** It goes into service, or out of it; it may do so several times. */
   readonly onService?: (isInService: boolean) => void;
@@ -40,6 +54,10 @@ export class Model {
   readonly signature: ModelSignature;
   readonly scheduler: Scheduler;
   readonly reporter: ModelReporter;
+  readonly plan: EnsemblePlan | null;
+  readonly rateLimits: RateLimits | null;
+  /** Of a model of sequences; null: it is none. */
+  readonly sequencePlan: SequencePlan | null;
   /** When it last took a request, or was loaded; on the clock's scale. The door writes it. */
   lastUsedNs: number;
   readonly #fileBytes: number;
@@ -58,18 +76,27 @@ export class Model {
     this.#fileBytes = init.fileBytes ?? 0;
     this.#onService = init.onService ?? (() => {});
     this.reporter = reporter;
+    this.plan = init.plan ?? null;
+    this.rateLimits = init.rateLimits ?? null;
     this.instances = instances;
     this.#onStopped = init.onStopped;
     this.signature = createSignature(config, this.version, init.labels);
     const { signature } = this;
+    this.sequencePlan =
+      config.sequenceBatching === null ? null : planSequences(config, signature, instances.metadata, init.initialStates ?? new Map());
     this.scheduler = createScheduler({
       config,
       signature,
       instances,
+      plan: this.plan,
+      sequencePlan: this.sequencePlan,
       defaultMaxQueueSize: init.defaultMaxQueueSize,
+      maxQueueTimeNs: init.maxQueueTimeNs ?? null,
       reporter,
       clock,
       nestedCalls: init.nestedCalls,
+      responseStore: init.responseStore ?? null,
+      rateLimits: this.rateLimits,
       onFault: init.onFault,
     });
   }

@@ -15,6 +15,11 @@ export function needsNewLoad(before: LoadedState, after: LoadedState, version: n
   );
 }
 
+/** Not only as many: which of them are passive, and what each claims, as well. */
+export function hasSameInstances(before: ModelConfig, after: ModelConfig): boolean {
+  return isDeepStrictEqual(before.instanceGroup, after.instanceGroup);
+}
+
 function ofOneVersion(config: ModelConfig): ModelConfig {
   return { ...config, instanceGroup: [], versionPolicy: null, versionLabels: {} };
 }

@@ -1,13 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeBytes, encodeBytes } from '../../proto/bytes.ts';
+import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
-import type { InferenceRequest } from '../inference/inference-request.ts';
+import { InferenceRequest } from '../inference/inference-request.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
 import { ModelReporter } from '../metrics/model-reporter.ts';
-import { Batch, type BatchContext } from './batch.ts';
+import { Batch, type BatchContext, type BatchResponder } from './batch.ts';
 import { ManualClock } from './manual-clock.ts';
-import { identitySignature, int32Request, Ledger } from './scheduling-fixtures.ts';
+import { identitySignature, int32Request, Ledger, ManualInstance } from './scheduling-fixtures.ts';
 
 function contextOf(signature: ModelSignature): BatchContext & { ended: number; faults: unknown[] } {
   const faults: unknown[] = [];
@@ -154,5 +155,191 @@ describe('Batch', () => {
     expect(ledger.endings.map((ending) => int32s(ending.outputs[0]!.data))).toEqual([[1], [2]]);
     expect(context.faults).toHaveLength(1);
     expect(context.ended).toBe(3);
+  });
+});
+
+/** One row each, with its number in it. */
+function rowsOf(caller: Ledger, count: number): InferenceRequest[] {
+  return Array.from({ length: count }, (_, i) => int32Request(String(i), caller, [{ shape: [1, 1], values: [i] }]));
+}
+
+const codes = (ledger: Ledger): (string | undefined)[] => ledger.endings.map(({ error }) => error?.code);
+
+describe('a batch in an instance', () => {
+  it('hears of a request that ends meanwhile, tells the instance which one, and counts what was run for nobody', () => {
+    const context = contextOf(identitySignature(8, [[1]]));
+    const ledger = new Ledger();
+    const requests = rowsOf(ledger, 4);
+    const batch = new Batch(requests, context);
+    const abandoned: [unknown, number][] = [];
+    const instance = Object.assign(new ManualInstance(), {
+      abandon: (of: unknown, index: number) => {
+        abandoned.push([of, index]);
+      },
+    });
+    expect(batch.start(instance)).toBe(true);
+    requests[2]!.cancel();
+    requests[0]!.expire();
+    expect(abandoned).toEqual([
+      [batch, 2],
+      [batch, 0],
+    ]);
+    expect(codes(ledger)).toEqual(['CANCELLED', 'DEADLINE_EXCEEDED']);
+    const before = context.reporter.wastedWork.ns;
+    batch.complete(merged(batch), { inferNs: 1000, outputNs: 0 });
+    expect(context.reporter.wastedWork.ns - before).toBe(500);
+    expect(ledger.endings.slice(2).map(({ id, outputs }) => [id, ...int32s(outputs[0]!.data)])).toEqual([
+      ['1', 1],
+      ['3', 3],
+    ]);
+    expect(requests.map(({ holder }) => holder)).toEqual([null, null, null, null]);
+    expect(context.ended).toBe(4);
+  });
+
+  it('lets go of its requests when the instance has no memory for it', () => {
+    const requests = rowsOf(new Ledger(), 2);
+    const instance = new ManualInstance();
+    instance.isOutOfMemory = true;
+    expect(new Batch(requests, contextOf(identitySignature(8, [[1]]))).start(instance)).toBe(false);
+    expect(requests.map(({ holder }) => holder)).toEqual([null, null]);
+  });
+
+  it('counts wasted time as a number where no request has a row', () => {
+    const context = contextOf(identitySignature(8, [[1]]));
+    const requests = ['a', 'b'].map((id) => int32Request(id, new Ledger(), [{ shape: [0, 1], values: [] }]));
+    const batch = new Batch(requests, context);
+    requests[0]!.cancel();
+    batch.complete(merged(batch), { inferNs: 1000, outputNs: 0 });
+    expect(context.reporter.wastedWork.ns).toBe(500);
+  });
+
+  it('tells how long it took, from its making to its end, before any request is answered', () => {
+    const clock = new ManualClock();
+    const ledger = new Ledger();
+    const heard: [number, number][] = [];
+    const context: BatchContext = {
+      ...contextOf(identitySignature(8, [[1]])),
+      clock,
+      onExecuted: (batch, durationNs) => heard.push([batch.batchSize, durationNs + ledger.endings.length]),
+    };
+    const batches = [new Batch(rowsOf(ledger, 2), context), new Batch(rowsOf(ledger, 3), context), new Batch(rowsOf(ledger, 1), context)];
+    clock.advance(5000);
+    batches[0]!.complete(merged(batches[0]!), { inferNs: 10, outputNs: 0 });
+    ledger.endings.length = 0;
+    batches[1]!.completeEach(
+      [0, 1, 2].map(() => []),
+      { inferNs: 10, outputNs: 0 },
+    );
+    batches[2]!.fail(new InferenceError('INTERNAL', 'broken'));
+    expect(heard).toEqual([
+      [2, 5000],
+      [3, 5000],
+    ]);
+  });
+});
+
+describe('a batch whose host keeps requests apart', () => {
+  it('answers each with its own, or with its own error, and with the outputs that it wants', () => {
+    const context = contextOf(identitySignature(8, [[1]]));
+    const ledger = new Ledger();
+    const requests = rowsOf(ledger, 3);
+    const picky = new InferenceRequest({ ...requests[2]!, outputs: [{ name: 'OUT1', classification: 0, binaryData: false }] });
+    picky.boundInputs = requests[2]!.boundInputs;
+    const outputs = (value: number): Tensor[] =>
+      ['OUT0', 'OUT1'].map((name) => ({ name, datatype: 'INT32', shape: [value], data: new Uint8Array(4 * value) }));
+    const failure = new InferenceError('NOT_FOUND', 'no such word');
+    new Batch([requests[0]!, requests[1]!, picky], context).completeEach([outputs(1), failure, outputs(3)], { inferNs: 30, outputNs: 0 });
+    expect(ledger.endings.map(({ id, error, outputs: given }) => [id, error ?? given.map(({ name, shape }) => [name, ...shape])])).toEqual([
+      [
+        '0',
+        [
+          ['OUT0', 1],
+          ['OUT1', 1],
+        ],
+      ],
+      ['1', failure],
+      ['2', [['OUT1', 3]]],
+    ]);
+    expect(context.ended).toBe(3);
+    expect(context.faults).toEqual([]);
+  });
+
+  it('ends every request, also when the host forgot some and a caller throws', () => {
+    const context = contextOf(identitySignature(8, [[1]]));
+    const ledger = new Ledger();
+    const thrower = new Ledger();
+    thrower.onResponse = () => {
+      throw new Error('encoder bug');
+    };
+    const requests = [...rowsOf(thrower, 1), ...rowsOf(ledger, 2)];
+    new Batch(requests, context).completeEach([[], []], { inferNs: 0, outputNs: 0 });
+    expect(codes(ledger)).toEqual([undefined, 'INTERNAL']);
+    expect(context.faults).toHaveLength(1);
+    expect(context.ended).toBe(3);
+  });
+});
+
+describe('a responder', () => {
+  class Responder implements BatchResponder {
+    readonly heard: [string, readonly string[] | string][] = [];
+
+    respond(request: InferenceRequest, outputs: readonly Tensor[]): void {
+      this.heard.push([request.id, outputs.map(({ name, data }) => `${name} ${int32s(data).join()}`)]);
+    }
+
+    fail(request: InferenceRequest, error: InferenceError): void {
+      this.heard.push([request.id, error.code]);
+    }
+  }
+
+  it('answers in the place of the batch, with all outputs, whatever a request wants and whether it has ended', () => {
+    const responder = new Responder();
+    const context = { ...contextOf(identitySignature(8, [[1]])), responder };
+    const ledger = new Ledger();
+    const [first, second] = rowsOf(ledger, 2) as [InferenceRequest, InferenceRequest];
+    const picky = new InferenceRequest({ ...first, outputs: [{ name: 'NONE', classification: 0, binaryData: false }] });
+    picky.boundInputs = first.boundInputs;
+    const batch = new Batch([picky, second], context);
+    second.cancel();
+    batch.complete(merged(batch), { inferNs: 0, outputNs: 0 });
+    expect(responder.heard).toEqual([
+      ['0', ['OUT0 0']],
+      ['1', ['OUT0 1']],
+    ]);
+    expect(codes(ledger)).toEqual(['CANCELLED']);
+  });
+
+  it('hears of failures: of the whole batch, of one request, of outputs that can not be', () => {
+    const responder = new Responder();
+    const context = { ...contextOf(identitySignature(8, [[1]])), responder };
+    new Batch(rowsOf(new Ledger(), 2), context).fail(new InferenceError('UNAVAILABLE', 'gone'));
+    new Batch(rowsOf(new Ledger(), 2), context).completeEach([[], new InferenceError('NOT_FOUND', 'x')], { inferNs: 0, outputNs: 0 });
+    new Batch(rowsOf(new Ledger(), 1), context).complete([], { inferNs: 0, outputNs: 0 });
+    const unknown = { name: 'WHAT', datatype: 'INT32' as const, shape: [1, 1], data: new Uint8Array(4) };
+    new Batch(rowsOf(new Ledger(), 1), context).complete([unknown], { inferNs: 0, outputNs: 0 });
+    expect(responder.heard).toEqual([
+      ['0', 'UNAVAILABLE'],
+      ['1', 'UNAVAILABLE'],
+      ['0', []],
+      ['1', 'NOT_FOUND'],
+      ['0', []],
+      ['0', 'INTERNAL'],
+    ]);
+  });
+
+  it('that throws costs the other requests nothing', () => {
+    const context = contextOf(identitySignature(8, [[1]]));
+    const heard: string[] = [];
+    const responder: BatchResponder = {
+      respond: (request) => {
+        if (request.id === '0') throw new Error('responder bug');
+        heard.push(request.id);
+      },
+      fail: () => {},
+    };
+    const batch = new Batch(rowsOf(new Ledger(), 3), { ...context, onBatchEnd: (count) => context.onBatchEnd(count), responder });
+    batch.complete(merged(batch), { inferNs: 0, outputNs: 0 });
+    expect(heard).toEqual(['1', '2']);
+    expect(context.faults).toHaveLength(1);
   });
 });

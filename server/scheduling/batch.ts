@@ -1,15 +1,17 @@
 /** @hotpath merges the inputs of a batch and splits its outputs, once per execution */
 
-import { skipBytesElements } from '../../proto/bytes.ts';
-import { elementCount } from '../../proto/datatype.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import type { BatchInput, ExecutionBatch, ExecutionTiming, InstanceChannel } from '../execution/execution-host.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { InferenceRequest, RequestHolder } from '../inference/inference-request.ts';
 import { InferenceResponse, type ResponseTiming } from '../inference/inference-response.ts';
-import { type ModelSignature, type OutputSpec, reshaped } from '../inference/model-signature.ts';
+import { type ModelSignature, reshaped } from '../inference/model-signature.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
+import { madeInput, raggedInput, writeMadeInput } from './batch-inputs.ts';
+import { BatchSplit, isWanted } from './batch-outputs.ts';
+
+export { isWanted } from './batch-outputs.ts';
 
 /** What all batches of a scheduler share. */
 export interface BatchContext {
@@ -40,14 +42,15 @@ export interface BatchResponder {
  *
  *     request A [2, 16]   request B [1, 16]        input of the batch [3, 16]:  A0 A1 B0
  *
- * Inputs are copied once, from the request's body into the host's tensor memory. Outputs are not copied: each request gets views of its rows.
+ * Inputs are copied once, from the request's body into the host's tensor memory. Outputs are not copied: each request gets views of its rows. Where the configuration says so, an input has
+ * no rows (ragged, batch-inputs.ts), or an output (scattered, batch-outputs.ts).
  */
 export class Batch implements ExecutionBatch, RequestHolder {
   readonly requests: readonly InferenceRequest[];
   readonly inputs: readonly BatchInput[];
   readonly batchSize: number;
   readonly #context: BatchContext;
-  /** For each of `inputs`, its position in the model's inputs. */
+  /** For each of `inputs`, its position in the model's inputs; -1 - m for the one that the server makes as the signature's `made[m]`. */
   readonly #inputIndexes: readonly number[];
   readonly #startedNs: number;
   #instance: InstanceChannel | null = null;
@@ -63,13 +66,19 @@ export class Batch implements ExecutionBatch, RequestHolder {
     for (const request of requests) batchSize += request.batchSize;
     this.batchSize = batchSize;
 
-    const inputs = new Array<BatchInput>(signature.inputs.length);
-    const inputIndexes = new Array<number>(signature.inputs.length);
+    const batchTensors = signature.batchTensors ?? null;
+    const inputs = new Array<BatchInput>(signature.inputs.length + (batchTensors === null ? 0 : batchTensors.made.length));
+    const inputIndexes = new Array<number>(inputs.length);
     let count = 0;
     for (let i = 0; i < signature.inputs.length; i++) {
       const tensor = first.boundInputs[i];
       if (tensor === null || tensor === undefined) continue;
       const spec = signature.inputs[i]!;
+      if (batchTensors !== null && batchTensors.ragged[i]!) {
+        inputs[count] = raggedInput(spec, i, requests);
+        inputIndexes[count++] = i;
+        continue;
+      }
       const batchDims = signature.maxBatchSize > 0 ? 1 : 0;
       let shape: readonly number[] = tensor.shape;
       if (spec.reshape !== null) shape = reshaped(shape, Math.min(batchDims, shape.length), spec.dims, spec.reshape);
@@ -82,6 +91,12 @@ export class Batch implements ExecutionBatch, RequestHolder {
       }
       inputs[count] = { name: spec.name, datatype: spec.datatype, shape, byteLength };
       inputIndexes[count++] = i;
+    }
+    if (batchTensors !== null) {
+      for (let m = 0; m < batchTensors.made.length; m++) {
+        inputs[count] = madeInput(batchTensors.made[m]!, signature, requests);
+        inputIndexes[count++] = -1 - m;
+      }
     }
     if (count < inputs.length) inputs.length = count;
     this.inputs = inputs;
@@ -113,6 +128,11 @@ export class Batch implements ExecutionBatch, RequestHolder {
 
   writeInput(index: number, target: Uint8Array): void {
     const input = this.#inputIndexes[index]!;
+    if (input < 0) {
+      const { signature } = this.#context;
+      writeMadeInput(signature.batchTensors!.made[-1 - input]!, signature, this.requests, target);
+      return;
+    }
     if (this.requests.length === 1) {
       target.set(this.requests[0]!.boundInputs[input]!.data);
       return;
@@ -126,7 +146,7 @@ export class Batch implements ExecutionBatch, RequestHolder {
   }
 
   complete(outputs: readonly Tensor[], timing: ExecutionTiming): void {
-    const { reporter, clock } = this.#context;
+    const { reporter, clock, responder, signature } = this.#context;
     const endedNs = clock.nowNs();
     const computeInferNs = timing.inferNs;
     const computeOutputNs = timing.outputNs;
@@ -135,18 +155,18 @@ export class Batch implements ExecutionBatch, RequestHolder {
     this.#context.onExecuted?.(this, endedNs - this.#startedNs);
     let split: BatchSplit;
     try {
-      split = new BatchSplit(outputs, this.#context.signature, this.batchSize);
+      split = new BatchSplit(outputs, signature, this.batchSize, this.requests);
     } catch (error) {
       this.fail(InferenceError.from(error));
       return;
     }
-    const { responder } = this.#context;
     for (const request of this.requests) {
       request.holder = null;
-      if (request.isDone) reporter.wasted((computeInferNs * request.batchSize) / this.batchSize);
+      if (request.isDone) reporter.wasted(this.#shareOf(request, computeInferNs));
       const queueNs = this.#startedNs - request.queuedNs;
       try {
-        split.answer(request, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, responder);
+        const tensors = split.take(request, responder !== null);
+        answer(request, tensors, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, signature, responder);
       } catch (error) {
         this.#context.onFault(error);
       }
@@ -164,18 +184,29 @@ export class Batch implements ExecutionBatch, RequestHolder {
     this.#context.onExecuted?.(this, endedNs - this.#startedNs);
     for (let i = 0; i < this.requests.length; i++) {
       const request = this.requests[i]!;
-      const result = results[i]!;
+      const result =
+        results[i] ??
+        new InferenceError('INTERNAL', `the model gave no answer to request ${i + 1} of the batch`, { failureReason: 'BACKEND' });
       request.holder = null;
-      if (request.isDone) reporter.wasted((computeInferNs * request.batchSize) / this.batchSize);
+      if (request.isDone) reporter.wasted(this.#shareOf(request, computeInferNs));
       const queueNs = this.#startedNs - request.queuedNs;
       try {
         if (result instanceof InferenceError) this.#failOne(request, result);
-        else respond(request, result, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, signature, responder);
+        else {
+          const wanted =
+            responder !== null || request.outputs.length === 0 ? result : result.filter((output) => isWanted(request, output.name));
+          answer(request, wanted, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, signature, responder);
+        }
       } catch (error) {
         this.#context.onFault(error);
       }
     }
     this.#context.onBatchEnd(this.requests.length);
+  }
+
+  /** What of the execution's time was this request's, by rows. */
+  #shareOf(request: InferenceRequest, inferNs: number): number {
+    return this.batchSize === 0 ? inferNs / this.requests.length : (inferNs * request.batchSize) / this.batchSize;
   }
 
   #failOne(request: InferenceRequest, error: InferenceError): void {
@@ -203,112 +234,13 @@ export class Batch implements ExecutionBatch, RequestHolder {
   }
 }
 
-/** Walks a batch's outputs row by row, one request after the other. */
-class BatchSplit {
-  readonly #signature: ModelSignature;
-  readonly #outputs: readonly Tensor[];
-  readonly #specs: readonly OutputSpec[];
-  /** What one row of each output has: bytes, or elements for BYTES. */
-  readonly #rowSizes: readonly number[];
-  /** How far each output has been given out, bytes. */
-  readonly #offsets: number[];
-  readonly #batchSize: number;
-
-  constructor(outputs: readonly Tensor[], signature: ModelSignature, batchSize: number) {
-    this.#signature = signature;
-    this.#outputs = outputs;
-    this.#batchSize = batchSize;
-    const count = outputs.length;
-    const specs = new Array<OutputSpec>(count);
-    const rowSizes = new Array<number>(count);
-    const offsets = new Array<number>(count);
-    for (let i = 0; i < count; i++) {
-      const output = outputs[i]!;
-      const spec = signature.outputs[signature.outputIndex.get(output.name) ?? -1];
-      if (spec === undefined) throw modelFault(signature, `gave an output '${output.name}' that its configuration does not have`);
-      if (signature.maxBatchSize > 0 && output.shape[0] !== batchSize) {
-        const got = output.shape.length === 0 ? 'a scalar' : `${output.shape[0]} of ${JSON.stringify(output.shape)}`;
-        throw modelFault(
-          signature,
-          `was given a batch of ${batchSize}, but output '${output.name}' came back with a first dimension of ${got}`,
-        );
-      }
-      specs[i] = spec;
-      rowSizes[i] = batchSize === 0 ? 0 : (spec.byteSize === 0 ? elementCount(output.shape) : output.data.length) / batchSize;
-      offsets[i] = 0;
-    }
-    this.#specs = specs;
-    this.#rowSizes = rowSizes;
-    this.#offsets = offsets;
-  }
-
-  answer(request: InferenceRequest, timing: ResponseTiming, responder: BatchResponder | null): void {
-    // At its full length from the start: an array that is pushed to takes room for 17.
-    const tensors = new Array<Tensor>(this.#outputs.length);
-    let count = 0;
-    for (let i = 0; i < this.#outputs.length; i++) {
-      const data = this.#take(i, request.batchSize);
-      if (responder !== null || isWanted(request, this.#outputs[i]!.name)) tensors[count++] = this.#tensor(i, request.batchSize, data);
-    }
-    if (count < tensors.length) tensors.length = count;
-    if (responder !== null) {
-      responder.respond(request, tensors, timing);
-      return;
-    }
-    const { modelName, modelVersion } = this.#signature;
-    request.respond(new InferenceResponse(modelName, modelVersion, tensors, null, timing));
-  }
-
-  #take(index: number, rows: number): Uint8Array {
-    const { data } = this.#outputs[index]!;
-    if (rows === this.#batchSize || this.#signature.maxBatchSize === 0) return data;
-    const start = this.#offsets[index]!;
-    const size = rows * this.#rowSizes[index]!;
-    const end = this.#specs[index]!.byteSize === 0 ? skipBytesElements(data, start, size) : start + size;
-    this.#offsets[index] = end;
-    return data.subarray(start, end);
-  }
-
-  #tensor(index: number, rows: number, data: Uint8Array): Tensor {
-    const output = this.#outputs[index]!;
-    const spec = this.#specs[index]!;
-    const isBatched = this.#signature.maxBatchSize > 0;
-    let shape = output.shape;
-    if (spec.reshape !== null) shape = reshaped(shape, isBatched ? 1 : 0, spec.reshape, spec.dims);
-    if (isBatched && rows !== this.#batchSize) {
-      const own = shape.slice();
-      own[0] = rows;
-      shape = own;
-    }
-    return { name: output.name, datatype: output.datatype, shape, data };
-  }
-}
-
-function respond(
+function answer(
   request: InferenceRequest,
   outputs: readonly Tensor[],
   timing: ResponseTiming,
   signature: ModelSignature,
   responder: BatchResponder | null,
 ): void {
-  if (responder !== null) {
-    responder.respond(request, outputs, timing);
-    return;
-  }
-  const wanted = request.outputs.length === 0 ? outputs : outputs.filter((output) => isWanted(request, output.name));
-  request.respond(new InferenceResponse(signature.modelName, signature.modelVersion, wanted, null, timing));
-}
-
-/** Whether the request's answer is to have the output `name`. */
-export function isWanted(request: InferenceRequest, name: string): boolean {
-  const { outputs } = request;
-  if (outputs.length === 0) return true;
-  for (let i = 0; i < outputs.length; i++) if (outputs[i]!.name === name) return true;
-  return false;
-}
-
-function modelFault(signature: ModelSignature, what: string): InferenceError {
-  return new InferenceError('INTERNAL', `model '${signature.modelName}' version ${signature.modelVersion} ${what}`, {
-    failureReason: 'BACKEND',
-  });
+  if (responder !== null) responder.respond(request, outputs, timing);
+  else request.respond(new InferenceResponse(signature.modelName, signature.modelVersion, outputs, null, timing));
 }

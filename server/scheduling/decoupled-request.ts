@@ -11,6 +11,9 @@ import { type ModelSignature, reshaped } from '../inference/model-signature.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
 import { isWanted } from './batch.ts';
 
+/** A deadline that is so near counts as passed: callers' clocks are not this one. */
+const EARLY_NS = 5e6;
+
 /** What all requests of a scheduler share. */
 export interface DecoupledContext {
   readonly signature: ModelSignature;
@@ -20,8 +23,6 @@ export interface DecoupledContext {
   readonly clock: Clock;
   /** The request has left the model, or nobody waits for it any more. */
   onLeft(running: DecoupledRequest): void;
-  /** The caller went away; the run is cancelled, the request not ended yet. */
-  onCancelled(running: DecoupledRequest): void;
   /** A caller threw on its answer: a fault of the server's. */
   onFault(error: unknown): void;
 }
@@ -50,6 +51,8 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
   #waitedSinceNs = 0;
   #run: DecoupledRun | null = null;
   #isOver = false;
+  /** Its caller went away, or its deadline passed, while the model worked on it. */
+  #isAbandoned = false;
 
   constructor(request: InferenceRequest, context: DecoupledContext) {
     this.request = request;
@@ -153,8 +156,22 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
   }
 
   onRequestCancelled(): void {
+    if (this.#isOver) return;
     this.#run!.cancel();
-    this.#context.onCancelled(this);
+    this.#isAbandoned = true;
+    const { reporter, clock } = this.#context;
+    const nowNs = clock.nowNs();
+    const isLate = this.request.deadlineNs <= nowNs + EARLY_NS;
+    reporter.responseFailed(this.request.responseCount, !isLate, nowNs - this.#waitedSinceNs);
+    this.#leave();
+  }
+
+  /** What it gave since the response before is of no use to anyone; what it is paused for is its caller's time, and counts all the same. */
+  stopped(): void {
+    if (!this.#isAbandoned) return;
+    this.#isAbandoned = false;
+    const { reporter, clock } = this.#context;
+    reporter.wasted(clock.nowNs() - this.#waitedSinceNs);
   }
 
   onRequestResumed(): void {

@@ -7,9 +7,17 @@ import type { InferenceRequest, RequestHolder } from '../inference/inference-req
 import type { ModelSignature } from '../inference/model-signature.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
 import { Batch, type BatchContext, type BatchResponder } from './batch.ts';
+import { BatchRuns, rowsOf } from './batch-runs.ts';
+import { capBatch } from './cap-batch.ts';
 import { type BatchDecision, type BatchPolicy, formBatch } from './form-batch.ts';
+import type { BatchAdvisor } from './learned/batch-advisor.ts';
 import { PendingQueue } from './pending-queue.ts';
+import { PolicyQueue } from './policy-queue.ts';
+import { type QueuePolicies, timeoutExpired } from './queue-policy.ts';
+import type { RequestQueue } from './request-queue.ts';
+import { ResponseOrder } from './response-order.ts';
 import { queueFull, type Scheduler, schedulerStopping } from './scheduler.ts';
+import { shortenWait } from './shorten-wait.ts';
 
 /** Where a scheduler gets instances from: an instance group. */
 export interface InstanceSource {
@@ -22,7 +30,14 @@ export interface InstanceSource {
 export interface DynamicBatchSchedulerOptions {
   readonly signature: ModelSignature;
   readonly policy: BatchPolicy;
+  /** Where `queuePolicies` says nothing. */
   readonly maxQueueSize: number;
+  /** Priorities and timeouts of the queue; null: order of arrival, for as long as it takes. */
+  readonly queuePolicies?: QueuePolicies | null;
+  /** Responses leave in the order in which the requests came. Only without priorities and delayed requests. */
+  readonly preservesOrder?: boolean;
+  /** What knows how long batches take; null: batches are made by the policy alone. */
+  readonly advisor?: BatchAdvisor | null;
   readonly instances: InstanceSource;
   readonly reporter: ModelReporter;
   readonly clock: Clock;
@@ -32,37 +47,53 @@ export interface DynamicBatchSchedulerOptions {
 
 /** Batches up to this many requests mean ticks of a few microseconds. */
 const QUIET_BATCH = 2;
+/** Batches whose responses may wait for an earlier one's, where order is kept. */
+const MAX_EARLY_BATCHES = 8;
+/** setTimeout knows no longer delay. */
+const LONGEST_TIMER_NS = 2 ** 31 * 1e6 - 1e6;
+
+const isOver = (request: InferenceRequest): boolean => request.isDone;
 
 /**
  * One state (a queue), one loop (`#dispatch`), many that poke it: a new request, a finished batch, a timer, an instance that became free. Every poke only
  * asks for one dispatch at the end of the tick, so that all requests which the tick brought are in the queue when a batch is formed; no timer runs unless
- * the configuration asks for a queue delay.
+ * the configuration asks for a queue delay, or a request that waits for an instance has a deadline or a queue timeout.
  */
 export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHolder {
   readonly signature: ModelSignature;
   readonly reporter: ModelReporter;
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
-  readonly responder: BatchResponder | null = null;
+  readonly responder: BatchResponder | null;
   readonly #policy: BatchPolicy;
   readonly #instances: InstanceSource;
-  readonly #queue: PendingQueue;
-  /** Halves of batches that failed whole, to run before anything that waits. As many requests as have been executing, at most. */
+  readonly #queue: RequestQueue;
+  readonly #order: ResponseOrder | null;
+  readonly #advisor: BatchAdvisor | null;
+  /** Null without an advisor. */
+  readonly #runs: BatchRuns | null;
+  /** Halves of batches that failed whole, to run before anything of their priority that waits. As many requests as have been executing, at most. */
   readonly #parts: (readonly InferenceRequest[])[] = [];
-  readonly #decision: BatchDecision = { take: 0, waitNs: 0, isComplete: false };
-  /** Requests inside executions. */
+  readonly #decision: BatchDecision = { take: 0, waitNs: 0, isComplete: false, requests: 0, rows: 0 };
+  /** Empty between two batches. */
+  readonly #hopeless: InferenceRequest[] = [];
+  /** Requests inside executions, and those in `#parts`. */
   #executing = 0;
   #isDispatchScheduled = false;
   /** Requests in the last batch. */
   #lastTake = 1;
-  #timer: ClockTimer | null = null;
-  /** Waiting requests whose callers have gone. */
-  #cancelledCount = 0;
-  /** Set while a deadline waits in the queue, so that queues without deadlines are never searched for one. */
+  #delayTimer: ClockTimer | null = null;
+  /** For the earliest deadline or timeout, while instances leave requests waiting. */
+  #expiryTimer: ClockTimer | null = null;
+  #expiryTimerNs = Number.POSITIVE_INFINITY;
+  /** Requests in the queue or in `#parts` that have ended. */
+  #goneCount = 0;
+  /** No deadline in the queue is earlier, so that queues without deadlines are never searched for one. */
   #earliestDeadlineNs = Number.POSITIVE_INFINITY;
   #onStopped: (() => void) | null = null;
   #isStopping = false;
   readonly #runDispatch: () => void;
+  readonly #runExpiry: () => void;
 
   constructor(options: DynamicBatchSchedulerOptions) {
     this.signature = options.signature;
@@ -71,8 +102,19 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     this.onFault = options.onFault;
     this.#policy = options.policy;
     this.#instances = options.instances;
-    this.#queue = new PendingQueue(options.maxQueueSize);
+    this.#advisor = options.advisor ?? null;
+    this.#runs = this.#advisor === null ? null : new BatchRuns(this, this.#advisor);
+    const queuePolicies = options.queuePolicies ?? null;
+    this.#queue = queuePolicies === null ? new PendingQueue(options.maxQueueSize) : new PolicyQueue(queuePolicies);
+    const maxEarly = MAX_EARLY_BATCHES * Math.max(1, options.policy.maxBatchSize);
+    this.#order = options.preservesOrder === true ? new ResponseOrder(options.signature, maxEarly, options.onFault) : null;
+    this.responder = this.#order;
     this.#runDispatch = () => this.#dispatch();
+    this.#runExpiry = () => {
+      this.#expiryTimer = null;
+      this.#expiryTimerNs = Number.POSITIVE_INFINITY;
+      this.#dispatch();
+    };
   }
 
   get inflightCount(): number {
@@ -85,11 +127,23 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
 
   enqueue(request: InferenceRequest): void {
     if (this.#isStopping) throw schedulerStopping(this.signature.modelName);
-    request.queuedNs = this.clock.nowNs();
-    if (!this.#queue.push(request)) throw queueFull(this.signature.modelName, this.#queue.maxSize);
+    if (request.isDone) return;
+    const nowNs = this.clock.nowNs();
+    request.queuedNs = nowNs;
+    const queue = this.#queue;
+    if (this.#runs !== null) {
+      const { advisor, rowsExecuting } = this.#runs;
+      const refusal = advisor.arrive(request, queue.requestsBefore(request), queue.rowsBefore(request), rowsExecuting, nowNs);
+      if (refusal !== null) throw refusal;
+    }
+    if (!queue.push(request)) {
+      if (this.#goneCount === 0) throw queueFull(this.signature.modelName, queue.maxSizeFor(request));
+      this.#dropGone();
+      if (!queue.push(request)) throw queueFull(this.signature.modelName, queue.maxSizeFor(request));
+    }
     request.holder = this;
     if (request.deadlineNs < this.#earliestDeadlineNs) this.#earliestDeadlineNs = request.deadlineNs;
-    this.reporter.pendingCount = this.#queue.length;
+    this.reporter.pendingCount = queue.length;
     this.poke();
   }
 
@@ -101,8 +155,9 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     this.clock.endOfTick(this.#runDispatch);
   }
 
-  onRequestCancelled(_request: InferenceRequest): void {
-    this.#cancelledCount++;
+  onRequestCancelled(request: InferenceRequest): void {
+    request.holder = null;
+    this.#goneCount++;
     this.poke();
   }
 
@@ -116,8 +171,13 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   }
 
   onBatchDivided(requests: readonly InferenceRequest[]): void {
+    for (const request of requests) {
+      if (request.isDone) this.#goneCount++;
+      else request.holder = this;
+    }
     const middle = (requests.length + 1) >> 1;
-    this.#parts.push(requests.slice(0, middle), requests.slice(middle));
+    this.#addPart(requests.slice(middle));
+    this.#addPart(requests.slice(0, middle));
     this.poke();
   }
 
@@ -134,83 +194,195 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   }
 
   failPending(error: InferenceError): void {
-    while (this.#queue.length > 0) this.#leaveQueue(this.#queue.shift()).fail(error);
-    for (const part of this.#parts.splice(0)) new Batch(part, this).fail(error);
+    while (this.#queue.length > 0) this.#fail(this.#queue.shift(), error);
+    for (let part = this.#parts.shift(); part !== undefined; part = this.#parts.shift()) {
+      for (const request of part) {
+        request.holder = null;
+        if (this.#order === null) this.#fail(request, error);
+        else this.#order.fail(request, error);
+      }
+      this.#partLeft(part);
+    }
+    this.#goneCount = 0;
     this.reporter.pendingCount = 0;
     this.#settleStop();
   }
 
   #dispatch(): void {
     this.#isDispatchScheduled = false;
-    if (this.#timer !== null) {
-      this.clock.clear(this.#timer);
-      this.#timer = null;
+    if (this.#delayTimer !== null) {
+      this.clock.clear(this.#delayTimer);
+      this.#delayTimer = null;
     }
-    const nowNs = this.clock.nowNs();
-    if (this.#cancelledCount > 0 || this.#earliestDeadlineNs <= nowNs) this.#dropGone(nowNs);
-
-    if (this.#parts.length > 0) this.#runParts();
-    while (this.#queue.length > 0) {
-      formBatch(this.#queue, this.#policy, nowNs, this.#decision);
-      if (this.#decision.take === 0) {
-        this.#timer = this.clock.schedule(this.#runDispatch, this.#decision.waitNs);
+    let nowNs = this.clock.nowNs();
+    for (;;) {
+      if (this.#earliestDeadlineNs <= nowNs || this.#queue.nextExpiryNs <= nowNs) this.#dropExpired(nowNs);
+      // An answer may have made its caller cancel others.
+      if (this.#goneCount > 0) this.#dropGone();
+      if (this.#parts.length > 0 && !this.#isOutranked(this.#parts[0]!)) {
+        if (!this.#runPart()) break;
+      } else if (!this.#runBatch(nowNs)) {
         break;
       }
-      const instance = this.#instances.take(this.#decision.isComplete);
-      // A batch that ends, or an instance that comes back, pokes again.
-      if (instance === null) break;
-      const batch = this.#takeBatch(this.#decision.take);
-      this.#executing += batch.requests.length;
-      if (!batch.start(instance)) {
-        // No tensor memory at the moment. The requests keep their place: they are the oldest.
-        this.#executing -= batch.requests.length;
-        this.#queue.unshift(batch.requests);
-        for (const request of batch.requests) request.holder = this;
-        break;
-      }
+      // Instances that answer at once may have taken long.
+      if (this.#earliestDeadlineNs + this.#queue.nextExpiryNs < Number.POSITIVE_INFINITY) nowNs = this.clock.nowNs();
     }
     this.reporter.pendingCount = this.#queue.length;
+    if (this.#queue.length > 0) this.#watchExpiry(nowNs);
     this.#settleStop();
   }
 
-  #runParts(): void {
-    for (let part = this.#parts[0]; part !== undefined; part = this.#parts[0]) {
-      const instance = this.#instances.take(true);
-      if (instance === null) return;
-      this.#parts.shift();
-      if (!new Batch(part, this).start(instance)) {
-        this.#parts.unshift(part);
-        return;
+  /** A batch from the queue. False: none now. */
+  #runBatch(nowNs: number): boolean {
+    const queue = this.#queue;
+    const decision = this.#decision;
+    if (queue.length === 0 || this.#order?.isFull) return false;
+    formBatch(queue, this.#policy, nowNs, decision);
+    const isHeld = decision.take === 0;
+    const instance = this.#instances.take(decision.isComplete && !queue.isReordered);
+    // A batch that ends, or an instance that comes back, pokes again.
+    if (instance === null) return isHeld && this.#parts.length > 0 && this.#runPart();
+    if (isHeld) {
+      if (this.#advisor !== null) shortenWait(queue, this.#policy, this.#advisor, nowNs, decision);
+      if (decision.take === 0) {
+        if (this.#parts.length > 0) return this.#runPart();
+        this.#delayTimer = this.clock.schedule(this.#runDispatch, decision.waitNs);
+        return false;
       }
     }
+    if (this.#advisor !== null && this.#earliestDeadlineNs < Number.POSITIVE_INFINITY && !this.#cap(this.#advisor, nowNs)) return true;
+    const requests = new Array<InferenceRequest>(decision.take);
+    for (let i = 0; i < requests.length; i++) requests[i] = queue.shift();
+    this.#lastTake = requests.length;
+    this.#order?.begin(requests);
+    this.#executing += requests.length;
+    const rows = this.#runs === null ? 0 : this.#runs.taken(requests);
+    if (new Batch(requests, this.#context(instance, rows)).start(instance)) return true;
+    // No tensor memory at the moment. The requests keep their place: they are the oldest.
+    this.#executing -= requests.length;
+    this.#runs?.left(requests);
+    this.#order?.takeBack(requests.length);
+    queue.unshift(requests);
+    for (const request of requests) request.holder = this;
+    return false;
   }
 
-  #takeBatch(count: number): Batch {
-    const requests = new Array<InferenceRequest>(count);
-    for (let i = 0; i < count; i++) requests[i] = this.#leaveQueue(this.#queue.shift());
-    this.#lastTake = count;
-    return new Batch(requests, this);
-  }
-
-  #leaveQueue(request: InferenceRequest): InferenceRequest {
-    request.holder = null;
-    return request;
-  }
-
-  /** Work that nobody waits for, or that comes too late, is dropped before it runs. */
-  #dropGone(nowNs: number): void {
-    const gone: InferenceRequest[] = [];
-    this.#queue.removeIf((request) => request.isDone || request.deadlineNs <= nowNs, gone);
-    this.#cancelledCount = 0;
-    this.#earliestDeadlineNs = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < this.#queue.length; i++) {
-      this.#earliestDeadlineNs = Math.min(this.#earliestDeadlineNs, this.#queue.at(i).deadlineNs);
+  /** By priority, then by arrival; before those that came at the same time. */
+  #addPart(part: readonly InferenceRequest[]): void {
+    const parts = this.#parts;
+    const first = part[0]!;
+    const level = this.#queue.levelOf(first);
+    let at = 0;
+    for (; at < parts.length; at++) {
+      const other = parts[at]![0]!;
+      const otherLevel = this.#queue.levelOf(other);
+      if (otherLevel > level || (otherLevel === level && other.queuedNs >= first.queuedNs)) break;
     }
-    for (const request of gone) this.#leaveQueue(request).expire();
+    parts.splice(at, 0, part);
+  }
+
+  /** A part of a batch that failed. False: none now. */
+  #runPart(): boolean {
+    const instance = this.#instances.take(!this.#queue.isReordered);
+    if (instance === null) return false;
+    const part = this.#parts.shift()!;
+    const rows = this.#runs === null ? 0 : rowsOf(part);
+    if (new Batch(part, this.#context(instance, rows)).start(instance)) return true;
+    this.#parts.unshift(part);
+    for (const request of part) request.holder = this;
+    return false;
+  }
+
+  /** Something of a higher priority came after `part` had been begun. A batch's first request is of its highest level. */
+  #isOutranked(part: readonly InferenceRequest[]): boolean {
+    const queue = this.#queue;
+    return queue.isReordered && queue.length > 0 && queue.levelOf(queue.at(0)) < queue.levelOf(part[0]!);
+  }
+
+  #context(instance: InstanceChannel, rows: number): BatchContext {
+    return this.#runs === null ? this : this.#runs.begin(instance, rows);
+  }
+
+  /** Makes the decided batch small enough for the deadlines in it. False: requests that would be late even alone were ended, so decide again. */
+  #cap(advisor: BatchAdvisor, nowNs: number): boolean {
+    const hopeless = this.#hopeless;
+    this.#decision.take = capBatch(this.#queue, this.#decision.take, advisor, nowNs, hopeless);
+    if (hopeless.length === 0) return true;
+    const late = new Set(hopeless);
+    hopeless.length = 0;
+    const gone: InferenceRequest[] = [];
+    this.#queue.removeIf((request) => late.has(request), gone);
+    for (const request of gone) this.#fail(request, null);
+    return false;
+  }
+
+  /** What waited too long is ended, or moved back. */
+  #dropExpired(nowNs: number): void {
+    const queue = this.#queue;
+    if (this.#earliestDeadlineNs <= nowNs) {
+      const late: InferenceRequest[] = [];
+      let earliestNs = Number.POSITIVE_INFINITY;
+      queue.removeIf((request) => {
+        if (request.deadlineNs <= nowNs) return true;
+        if (request.deadlineNs < earliestNs) earliestNs = request.deadlineNs;
+        return false;
+      }, late);
+      this.#earliestDeadlineNs = earliestNs;
+      for (const request of late) this.#fail(request, null);
+    }
+    if (queue.nextExpiryNs <= nowNs) {
+      const rejected: InferenceRequest[] = [];
+      queue.expire(nowNs, rejected);
+      for (const request of rejected) this.#fail(request, timeoutExpired(this.signature.modelName));
+    }
+  }
+
+  /** Work that nobody waits for is dropped before it runs. */
+  #dropGone(): void {
+    this.#goneCount = 0;
+    this.#queue.removeIf(isOver, []);
+    let kept = 0;
+    const parts = this.#parts;
+    for (const part of parts) {
+      const rest = part.some(isOver) ? part.filter((request) => !request.isDone) : part;
+      if (rest.length < part.length) this.#partLeft(part.filter(isOver));
+      if (rest.length > 0) parts[kept++] = rest;
+    }
+    parts.length = kept;
+    this.#order?.settle();
+  }
+
+  #partLeft(requests: readonly InferenceRequest[]): void {
+    this.#executing -= requests.length;
+    this.#runs?.left(requests);
+  }
+
+  /** `error` null: its deadline has passed, or cannot be met. A caller that throws costs the others nothing. */
+  #fail(request: InferenceRequest, error: InferenceError | null): void {
+    request.holder = null;
+    try {
+      if (error === null) request.expire();
+      else request.fail(error);
+    } catch (fault) {
+      this.onFault(fault);
+    }
+  }
+
+  /** While requests wait for an instance, which may be never, one timer runs: for whoever's time is over first. */
+  #watchExpiry(nowNs: number): void {
+    const atNs = Math.min(this.#earliestDeadlineNs, this.#queue.nextExpiryNs);
+    // One that fires early looks again.
+    if (atNs >= this.#expiryTimerNs) return;
+    if (this.#expiryTimer !== null) this.clock.clear(this.#expiryTimer);
+    this.#expiryTimerNs = atNs;
+    this.#expiryTimer = this.clock.schedule(this.#runExpiry, Math.min(Math.max(0, atNs - nowNs), LONGEST_TIMER_NS));
   }
 
   #settleStop(): void {
     if (this.#onStopped === null || this.inflightCount > 0) return;
+    if (this.#expiryTimer !== null) this.clock.clear(this.#expiryTimer);
+    this.#expiryTimer = null;
+    this.#expiryTimerNs = Number.POSITIVE_INFINITY;
     const stopped = this.#onStopped;
     this.#onStopped = null;
     stopped();

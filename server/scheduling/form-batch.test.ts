@@ -13,15 +13,17 @@ function queue(sizes: readonly number[], shapes?: readonly number[]): { length: 
 }
 
 function decide(sizes: readonly number[], changes: Partial<BatchPolicy> = {}, nowNs = 0, shapes?: readonly number[]): BatchDecision {
-  const decision = { take: -1, waitNs: -1, isComplete: true };
+  const decision = { take: -1, waitNs: -1, isComplete: true, requests: -1, rows: -1 };
   formBatch(queue(sizes, shapes), { ...policy, ...changes }, nowNs, decision);
   return decision;
 }
 
 describe('formBatch', () => {
-  it('takes nothing from an empty queue', () => expect(decide([])).toEqual({ take: 0, waitNs: 0, isComplete: false }));
+  it('takes nothing from an empty queue', () =>
+    expect(decide([])).toEqual({ take: 0, waitNs: 0, isComplete: false, requests: 0, rows: 0 }));
 
-  it('without delay sends what is there', () => expect(decide([1, 1, 1])).toEqual({ take: 3, waitNs: 0, isComplete: false }));
+  it('without delay sends what is there', () =>
+    expect(decide([1, 1, 1])).toEqual({ take: 3, waitNs: 0, isComplete: false, requests: 0, rows: 0 }));
 
   it('stops at max_batch_size, never splitting a request', () => {
     expect(decide([3, 3, 3]).take).toBe(2);
@@ -35,13 +37,22 @@ describe('formBatch', () => {
   });
 
   it('with a delay waits for the rest of it, from the oldest arrival', () => {
-    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 400)).toEqual({ take: 0, waitNs: 600, isComplete: false });
-    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 1000)).toEqual({ take: 2, waitNs: 0, isComplete: false });
+    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 400)).toEqual({ take: 0, waitNs: 600, isComplete: false, requests: 2, rows: 2 });
+    expect(decide([1, 1], { maxQueueDelayNs: 1000 }, 1000)).toEqual({ take: 2, waitNs: 0, isComplete: false, requests: 0, rows: 0 });
   });
 
   it('with a delay does not wait once a preferred size, or a full batch, is there', () => {
     expect(decide([1, 1, 1], { maxQueueDelayNs: 1000, preferredBatchSizes: [2] }, 0).take).toBe(2);
     expect(decide([4, 4], { maxQueueDelayNs: 1000 }, 0).take).toBe(2);
+  });
+
+  it('with a delay waits for the oldest of those it would take, wherever priorities have put it', () => {
+    const [late, early] = [queue([1]).at(0), queue([1]).at(0)];
+    late.queuedNs = 900;
+    early.queuedNs = 100;
+    const decision = { take: 0, waitNs: 0, isComplete: false, requests: 0, rows: 0 };
+    formBatch({ length: 2, at: (i) => (i === 0 ? late : early) }, { ...policy, maxQueueDelayNs: 1000 }, 1000, decision);
+    expect(decision.waitNs).toBe(100);
   });
 
   it('a request that does not fit closes the batch, so waiting would not help', () => {
@@ -61,7 +72,7 @@ describe('formBatch', () => {
     const ledger = new Ledger();
     const requests = [0, 1, 2].map((i) => int32Request(String(i), ledger, [{ shape: [1, 1], values: [1] }]));
     requests[2]!.boundInputs = [null];
-    const decision = { take: 0, waitNs: 0, isComplete: false };
+    const decision = { take: 0, waitNs: 0, isComplete: false, requests: 0, rows: 0 };
     formBatch({ length: 3, at: (i) => requests[i]! }, { ...policy, hasOptionalInputs: true }, 0, decision);
     expect(decision.take).toBe(2);
   });

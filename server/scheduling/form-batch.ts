@@ -43,6 +43,9 @@ export interface BatchDecision {
   waitNs: number;
   /** Nothing that comes later could join what is taken. */
   isComplete: boolean;
+  /** When `take` is 0: requests that could run together now, and their rows. */
+  requests: number;
+  rows: number;
 }
 
 /**
@@ -56,6 +59,8 @@ export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, 
   decision.take = 0;
   decision.waitNs = 0;
   decision.isComplete = false;
+  decision.requests = 0;
+  decision.rows = 0;
   const waiting = queue.length;
   if (waiting === 0) return;
   const first = queue.at(0);
@@ -71,6 +76,8 @@ export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, 
   let count = 0;
   let bestCount = 0;
   let isClosed = false;
+  // Not the first one's, where priorities or delays change the order.
+  let oldestNs = first.queuedNs;
   while (count < waiting) {
     const request = queue.at(count);
     const nextSize = size + request.batchSize;
@@ -83,6 +90,7 @@ export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, 
     }
     size = nextSize;
     count++;
+    if (request.queuedNs < oldestNs) oldestNs = request.queuedNs;
     if (preferred.includes(size)) bestCount = count;
     if (size >= policy.maxBatchSize) {
       isClosed = true;
@@ -90,7 +98,7 @@ export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, 
     }
   }
 
-  const waitedNs = nowNs - first.queuedNs;
+  const waitedNs = nowNs - oldestNs;
   const isDelayOver = policy.maxQueueDelayNs > 0 && waitedNs >= policy.maxQueueDelayNs;
   if (bestCount > 0 && !isDelayOver) {
     decision.take = bestCount;
@@ -100,6 +108,8 @@ export function formBatch(queue: QueueView, policy: BatchPolicy, nowNs: number, 
     decision.isComplete = isClosed;
   } else {
     decision.waitNs = policy.maxQueueDelayNs - waitedNs;
+    decision.requests = count;
+    decision.rows = size;
   }
 }
 

@@ -1,6 +1,7 @@
 /** @hotpath every request waits here, if only until the end of its tick */
 
 import type { InferenceRequest } from '../inference/inference-request.ts';
+import type { RequestQueue } from './request-queue.ts';
 
 /**
  * Requests that wait for an instance, in order of arrival. A ring that doubles up to its bound:
@@ -10,12 +11,15 @@ import type { InferenceRequest } from '../inference/inference-request.ts';
  *
  * `at(0)` is the oldest. Nothing is moved when the front leaves; only `removeIf` (cancels, which are rare) closes gaps.
  */
-export class PendingQueue {
+export class PendingQueue implements RequestQueue {
   readonly maxSize: number;
+  readonly nextExpiryNs: number = Number.POSITIVE_INFINITY;
+  readonly isReordered: boolean = false;
   #slots: (InferenceRequest | undefined)[];
   #mask: number;
   #head = 0;
   #length = 0;
+  #rows = 0;
 
   /** `maxSize`: how many requests may wait; `push` refuses the next one. */
   constructor(maxSize: number) {
@@ -28,6 +32,11 @@ export class PendingQueue {
     return this.#length;
   }
 
+  /** Sum of the waiting requests' batch sizes. */
+  get rows(): number {
+    return this.#rows;
+  }
+
   at(index: number): InferenceRequest {
     return this.#slots[(this.#head + index) & this.#mask] as InferenceRequest;
   }
@@ -38,6 +47,7 @@ export class PendingQueue {
     if (this.#length > this.#mask) this.#grow();
     this.#slots[(this.#head + this.#length) & this.#mask] = request;
     this.#length++;
+    this.#rows += request.batchSize;
     return true;
   }
 
@@ -48,26 +58,36 @@ export class PendingQueue {
     this.#slots[this.#head] = undefined;
     this.#head = (this.#head + 1) & this.#mask;
     this.#length--;
+    this.#rows -= request.batchSize;
     return request;
   }
 
-  /** Puts requests back in front, in their order; they were just taken, so the bound does not apply to them. */
+  /** The newest request leaves. Only while `length` > 0. */
+  pop(): InferenceRequest {
+    const request = this.at(this.#length - 1);
+    this.#slots[(this.#head + this.#length - 1) & this.#mask] = undefined;
+    this.#length--;
+    this.#rows -= request.batchSize;
+    return request;
+  }
+
   unshift(requests: readonly InferenceRequest[]): void {
     while (this.#length + requests.length > this.#slots.length) this.#grow();
     for (let i = requests.length - 1; i >= 0; i--) {
       this.#head = (this.#head - 1) & this.#mask;
       this.#slots[this.#head] = requests[i];
       this.#length++;
+      this.#rows += requests[i]!.batchSize;
     }
   }
 
-  /** Takes out, in order, every request that `isGone` says is; they are appended to `removed`. */
   removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[]): void {
     let kept = 0;
     for (let i = 0; i < this.#length; i++) {
       const request = this.at(i);
       if (isGone(request)) {
         removed.push(request);
+        this.#rows -= request.batchSize;
       } else {
         this.#slots[(this.#head + kept) & this.#mask] = request;
         kept++;
@@ -75,6 +95,25 @@ export class PendingQueue {
     }
     for (let i = kept; i < this.#length; i++) this.#slots[(this.#head + i) & this.#mask] = undefined;
     this.#length = kept;
+  }
+
+  maxSizeFor(): number {
+    return this.maxSize;
+  }
+
+  /** It has no policy. */
+  expire(): void {}
+
+  levelOf(): number {
+    return 0;
+  }
+
+  requestsBefore(): number {
+    return this.#length;
+  }
+
+  rowsBefore(): number {
+    return this.#rows;
   }
 
   #grow(): void {

@@ -1,3 +1,4 @@
+import { MAX_INFERENCE_TIMEOUT_MS } from '../../../proto/headers.ts';
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import { mergeHeaders } from './call-headers.ts';
 import type { RetryOption } from './retry.ts';
@@ -104,6 +105,12 @@ export class CallScope {
   cancel(signal: AbortSignal): void {
     this.#controller?.abort(cancelled(signal));
   }
+}
+
+/** What is left of the call's time, whole milliseconds, for the server to know; 0: there is no end, or one further away than it takes. */
+export function leftMs(call: Pick<CallContext, 'deadlineMs'>): number {
+  const ms = Math.ceil(call.deadlineMs - Date.now());
+  return ms > MAX_INFERENCE_TIMEOUT_MS ? 0 : Math.max(1, ms);
 }
 
 function cancelled(signal: AbortSignal): InferenceError {

@@ -219,10 +219,6 @@ describe('the client over HTTP, against a server', () => {
       status: 400,
       message: expect.stringContaining('INPUT1'),
     });
-    expect(await failure(model.infer({ INPUT0: ramp, INPUT1: ones }, { sequence: { id: 5, start: true } }))).toMatchObject({
-      code: 'UNIMPLEMENTED',
-      status: 501,
-    });
     expect(await failure(client.loadModel('simple'))).toMatchObject({ code: 'UNAVAILABLE', status: 503 });
     expect(await failure(client.traceSettings())).toMatchObject({ code: 'UNIMPLEMENTED' });
     expect(await failure(client.statistics('nope'))).toMatchObject({ code: 'INVALID_ARGUMENT' });

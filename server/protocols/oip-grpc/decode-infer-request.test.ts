@@ -151,17 +151,37 @@ describe('the request', () => {
     expect({ ...request.parameters }).toEqual({ binary_data_output: true, text: 'é', count: -5, share: 0.5, __proto__x: false });
   });
 
+  it.each<[string, object, bigint | string | null]>([
+    ['a number', { int64Param: '7' }, 7n],
+    ['a number past 2^53', { int64Param: '9007199254740993' }, 9007199254740993n],
+    ['the largest number', { uint64Param: '18446744073709551615' }, 2n ** 64n - 1n],
+    ['the bits of the largest number', { int64Param: '-1' }, 2n ** 64n - 1n],
+    ['a text', { stringParam: 'é'.repeat(64) }, 'é'.repeat(64)],
+    ['the text of a number', { stringParam: '7' }, '7'],
+    ['0', { int64Param: '0' }, null],
+    ['no text', { stringParam: '' }, null],
+  ])('is of the sequence by %s', (_what, value, id) => {
+    const flags = { sequence_start: { boolParam: true }, sequence_end: { boolParam: false } };
+    expect(decode({ ...whole, parameters: { sequence_id: value, ...flags } }).sequence).toEqual(
+      id === null ? null : { id, isStart: true, isEnd: false },
+    );
+    expect(decode({ ...whole, parameters: { ...flags } }).sequence).toBeNull();
+  });
+
   const parameters = (value: object): object => ({ ...whole, parameters: value });
   const inInput = (value: object): object => ({ ...whole, inputs: [{ ...A, parameters: value }] });
   const inOutput = (value: object): object => ({ ...whole, outputs: [{ name: 'OUTPUT0', parameters: value }] });
   it.each<[string, object, RegExp]>([
     [
-      'a sequence by number',
-      parameters({ sequence_id: { int64Param: '7' } }),
-      /^UNIMPLEMENTED: parameters.sequence_id: this server does not batch sequences/,
+      'a sequence id that is no id',
+      parameters({ sequence_id: { doubleParam: 7 } }),
+      /^INVALID_ARGUMENT: .*parameters.sequence_id: expected an int64_param or a uint64_param from 0 to 2\^64 - 1, or a string_param of at most 128 bytes, got the double_param 7/,
     ],
-    ['a sequence by text', parameters({ sequence_id: { stringParam: 'a' } }), /^UNIMPLEMENTED/],
-    ['a sequence start', parameters({ sequence_start: { boolParam: true } }), /^UNIMPLEMENTED/],
+    [
+      'a sequence id that is too long',
+      parameters({ sequence_id: { stringParam: 'é'.repeat(65) } }),
+      /^INVALID_ARGUMENT: .*parameters.sequence_id: expected at most 128 bytes, got 130/,
+    ],
     [
       'a sequence end of another type',
       parameters({ sequence_end: { int64Param: '1' } }),

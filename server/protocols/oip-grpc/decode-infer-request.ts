@@ -39,7 +39,7 @@ const entry = new ParameterEntry();
 
 /**
  * One request message. {@link open} finds out what it is for and where its parts lie; {@link decode} reads them, with the model's signature at hand.
- * Every refusal is INVALID_ARGUMENT, or UNIMPLEMENTED for shared memory and sequences.
+ * Every refusal is INVALID_ARGUMENT, or UNIMPLEMENTED for shared memory.
  *
  * Source: Open Inference Protocol, ModelInferRequest; reference section 3.4.
  */
@@ -137,6 +137,7 @@ export class InferRequestMessage {
       parameters: this.parameters.others,
       priority: this.parameters.priority,
       timeoutUs: this.parameters.timeoutUs,
+      sequence: this.parameters.sequence(),
       caller,
     });
   }

@@ -1,9 +1,10 @@
 /** @hotpath the parameters of a ModelInferRequest, where it has any (measured by decode-infer-request.bench.ts) */
 
-import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
+import { type InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import type { MessageFields, ProtobufReader } from '../../../proto/protobuf-reader.ts';
-import type { RequestParameter } from '../../inference/inference-request.ts';
+import type { RequestParameter, RequestSequence } from '../../inference/inference-request.ts';
 import { MAX_NAME_BYTES } from '../oip-json/field-reader.ts';
+import { MAX_SEQUENCE_ID_BYTES, sequenceIdTooLong } from '../oip-json/request-parameters.ts';
 
 const ENTRY: MessageFields = { name: 'ModelInferRequest.parameters', fields: ['', 'key', 'value'] };
 /** `InferParameter.parameter_choice`, by field number. */
@@ -23,6 +24,9 @@ export class ParameterEntry {
   choice = 0;
   /** NaN: an integer beyond 2^53. */
   value: RequestParameter = false;
+  /** Of an integer, its 64 bits in halves. */
+  private low = 0;
+  private high = 0;
 
   /** Reads the entry that is the field at hand. */
   read(reader: ProtobufReader): void {
@@ -43,12 +47,17 @@ export class ParameterEntry {
     while (reader.next()) {
       const { field } = reader;
       if (field === BOOL) this.value = reader.takeBool();
-      else if (field === INT64) this.value = reader.takeInt64();
-      else if (field === STRING) this.value = reader.takeText(reader.end);
+      else if (field === INT64) {
+        this.value = reader.takeInt64();
+        this.low = reader.low;
+        this.high = reader.high;
+      } else if (field === STRING) this.value = reader.takeText(reader.end);
       else if (field === DOUBLE) this.value = reader.takeDouble();
       else if (field === UINT64) {
         reader.takeVarint();
         this.value = reader.uint64();
+        this.low = reader.low;
+        this.high = reader.high;
       } else {
         reader.skip();
         continue;
@@ -76,6 +85,21 @@ export class ParameterEntry {
     throw this.wrong(where, 'an int64_param or a uint64_param from 0 to 2^53 - 1');
   }
 
+  /** An int64_param counts by its bits, as ids of 2^63 and more come from clients that know no uint64_param. */
+  requireSequenceId(where: string): bigint | string {
+    const { choice, value } = this;
+    if (choice === STRING) {
+      const bytes = Buffer.byteLength(value as string);
+      if (bytes > MAX_SEQUENCE_ID_BYTES) throw sequenceIdTooLong(bytes);
+      return value as string;
+    }
+    if (choice === INT64 || choice === UINT64) return (BigInt(this.high >>> 0) << 32n) | BigInt(this.low >>> 0);
+    throw this.wrong(
+      where,
+      `an int64_param or a uint64_param from 0 to 2^64 - 1, or a string_param of at most ${MAX_SEQUENCE_ID_BYTES} bytes`,
+    );
+  }
+
   /** What the model gets. */
   requireCustom(where: string): RequestParameter {
     const { choice, value } = this;
@@ -91,13 +115,16 @@ export class ParameterEntry {
 }
 
 /**
- * The `parameters` of an infer request: the protocol's reserved words by themselves, all others as they are, for the model. Sequence words that ask for a sequence are
- * UNIMPLEMENTED, other `triton_*` than `triton_enable_empty_final_response` INVALID_ARGUMENT. Source: parameters extension; Triton's sequence and schedule policy extensions.
+ * The `parameters` of an infer request: the protocol's reserved words by themselves, all others as they are, for the model; other `triton_*` than
+ * `triton_enable_empty_final_response` are INVALID_ARGUMENT. Source: parameters extension; Triton's sequence and schedule policy extensions.
  */
 export class GrpcRequestParameters {
   priority = 0;
   timeoutUs = 0;
   wantsEmptyFinalResponse = false;
+  private sequenceId: bigint | string = '';
+  private isSequenceStart = false;
+  private isSequenceEnd = false;
   /** Without a prototype: a key is the caller's word. */
   others: Readonly<Record<string, RequestParameter>> = NO_OTHERS;
 
@@ -112,11 +139,13 @@ export class GrpcRequestParameters {
         this.timeoutUs = entry.requireUnsigned(where);
         return;
       case 'sequence_id':
-        refuseSequence(key, entry.choice === STRING ? entry.value !== '' : entry.requireUnsigned(where) !== 0);
+        this.sequenceId = entry.requireSequenceId(where);
         return;
       case 'sequence_start':
+        this.isSequenceStart = entry.requireFlag(where);
+        return;
       case 'sequence_end':
-        refuseSequence(key, entry.requireFlag(where));
+        this.isSequenceEnd = entry.requireFlag(where);
         return;
       case 'triton_enable_empty_final_response':
         this.wantsEmptyFinalResponse = entry.requireFlag(where);
@@ -128,15 +157,13 @@ export class GrpcRequestParameters {
     if (this.others === NO_OTHERS) this.others = Object.create(null) as Record<string, RequestParameter>;
     (this.others as Record<string, RequestParameter>)[key] = entry.requireCustom(where);
   }
+
+  /** Null: the request stands alone; 0 and '' are no id, and the flags say nothing without one. */
+  sequence(): RequestSequence | null {
+    const { sequenceId: id } = this;
+    return id === '' || id === 0n ? null : { id, isStart: this.isSequenceStart, isEnd: this.isSequenceEnd };
+  }
 }
 
 /** What a request without parameters has. */
 export const NO_GRPC_PARAMETERS: Readonly<GrpcRequestParameters> = Object.freeze(new GrpcRequestParameters());
-
-function refuseSequence(name: string, asks: boolean): void {
-  if (!asks) return;
-  throw new InferenceError(
-    'UNIMPLEMENTED',
-    `parameters.${name}: this server does not batch sequences yet: send requests that stand alone, without sequence_id, sequence_start and sequence_end`,
-  );
-}

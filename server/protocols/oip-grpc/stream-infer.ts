@@ -9,6 +9,7 @@ import type { ProtocolContext } from '../protocol.ts';
 import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { InferRequestMessage } from './decode-infer-request.ts';
 import { encodeEmptyFinalResponse, encodeInferResponse, encodeStreamFailure, encodeStreamRefusal } from './encode-infer-response.ts';
+import { isPastDeadline } from './is-past-deadline.ts';
 
 /** Requests of one stream that are not answered, or whose answers wait for their turn: beyond it the stream is not read until half of them are out. */
 export const MAX_IN_FLIGHT = 1_024;
@@ -72,7 +73,7 @@ class InferStream implements StreamListener, RpcCancelListener {
       const routed = context.door.route(message.modelName, message.modelVersion);
       if (routed instanceof Promise) {
         const waiting = new WaitingMessage(this, entry, message);
-        entry.wait = RouteWait.start(context, routed, bytes.length, waiting);
+        entry.wait = RouteWait.start(context, routed, bytes.length, waiting, Number.POSITIVE_INFINITY);
         // Whatever its model turns out to be: what has one answer keeps its place.
         this.#append(entry);
       } else {
@@ -261,11 +262,16 @@ class InferStream implements StreamListener, RpcCancelListener {
   #finish(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    const isLate = isPastDeadline(this.#call);
     for (let entry = this.#head; entry !== null; entry = entry.next) {
       entry.wait?.cancel();
-      entry.request?.cancel();
+      if (isLate) entry.request?.expire();
+      else entry.request?.cancel();
     }
-    for (const entry of this.#decoupled) entry.request?.cancel();
+    for (const entry of this.#decoupled) {
+      if (isLate) entry.request?.expire();
+      else entry.request?.cancel();
+    }
     this.#head = null;
     this.#tail = null;
     this.#decoupled.clear();
@@ -307,8 +313,9 @@ class StreamedRequest implements InferenceCaller {
       message = encodeInferResponse(request, response, this.model!.signature, isFinal ? 'streamed-final' : 'streamed');
     } catch (error) {
       this.#stream.context.reportFault(error);
-      if (!isFinal) request.cancel();
+      // First the reason: the cancel ends the request before it returns.
       this.#stream.fail(this, request, InferenceError.from(error));
+      if (!isFinal) request.cancel();
       return;
     }
     if (isFinal) this.#stream.answer(this, message);

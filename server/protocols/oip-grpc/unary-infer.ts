@@ -10,6 +10,7 @@ import type { ProtocolContext } from '../protocol.ts';
 import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { InferRequestMessage } from './decode-infer-request.ts';
 import { encodeInferResponse } from './encode-infer-response.ts';
+import { isPastDeadline } from './is-past-deadline.ts';
 
 export function unaryInferMethod(path: string, context: ProtocolContext): UnaryMethod {
   return { kind: 'unary', path, handle: (call) => handleInfer(call, context) };
@@ -59,8 +60,9 @@ class WaitingUnaryCall implements RoutedCall, RpcCancelListener {
     this.#context = context;
   }
 
+  /** Its deadline is the transport's to watch, which cancels the wait. */
   wait(routed: Waiting<Model>): void {
-    this.#wait = RouteWait.start(this.#context, routed, this.#call.message.length, this);
+    this.#wait = RouteWait.start(this.#context, routed, this.#call.message.length, this, Number.POSITIVE_INFINITY);
     this.#call.cancelListener = this;
   }
 
@@ -118,6 +120,8 @@ class UnaryInferCall implements InferenceCaller, RpcCancelListener {
   }
 
   onRpcCancelled(): void {
-    this.#request?.cancel();
+    if (this.#request === null) return;
+    if (isPastDeadline(this.#call)) this.#request.expire();
+    else this.#request.cancel();
   }
 }

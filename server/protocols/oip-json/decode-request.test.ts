@@ -334,12 +334,37 @@ describe('refused JSON', () => {
     expect(refusal(body, '', target, 'UNIMPLEMENTED')).toContain('shared memory');
   });
 
-  test.each([{ sequence_id: 7 }, { sequence_id: 'a' }, { sequence_start: true }, { sequence_end: true }])(
-    'sequences are not implemented: %j',
-    (parameters) => {
-      expect(refusal({ inputs: [input], parameters }, '', target, 'UNIMPLEMENTED')).toContain('sequence');
+  const inSequence = (id: string, flags = ''): Uint8Array =>
+    Buffer.from(`{"parameters":{"sequence_id":${id}${flags}},"inputs":[${JSON.stringify(input)}]}`);
+
+  test.each([
+    ['7', 7n],
+    ['9007199254740993', 9007199254740993n],
+    ['18446744073709551615', 2n ** 64n - 1n],
+    ['"7"', '7'],
+    [JSON.stringify('é'.repeat(64)), 'é'.repeat(64)],
+    [`"${'\\u0061'.repeat(128)}"`, 'a'.repeat(128)],
+  ])('is of the sequence %s', (id, expected) => {
+    const decodeBytes = (flags: string) => decodeInferRequest(inSequence(id, flags), '', target, caller).sequence;
+    expect(decodeBytes('')).toEqual({ id: expected, isStart: false, isEnd: false });
+    expect(decodeBytes(',"sequence_start":true')).toEqual({ id: expected, isStart: true, isEnd: false });
+    expect(decodeBytes(',"sequence_end":true')).toEqual({ id: expected, isStart: false, isEnd: true });
+  });
+
+  test.each(['0', '""'])('is of no sequence by the id %s', (id) => {
+    expect(decodeInferRequest(inSequence(id, ',"sequence_start":true'), '', target, caller).sequence).toBeNull();
+  });
+
+  test.each(['-1', '1.5', '1e3', '18446744073709551616', '99999999999999999999999', 'true', 'null', '[1]', '01', `"${'é'.repeat(65)}"`])(
+    'a sequence cannot be called %s',
+    (id) => {
+      expect(() => decodeInferRequest(inSequence(id), '', target, caller)).toThrow(/sequence_id|JSON/);
     },
   );
+
+  test.each([{ sequence_start: 1 }, { sequence_end: 'true' }])('flags are true or false: %j', (parameters) => {
+    expect(refusal({ inputs: [input], parameters })).toContain('expected true or false');
+  });
 });
 
 describe('binary requests', () => {

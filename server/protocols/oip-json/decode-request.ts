@@ -36,7 +36,7 @@ function allOutputsBinary(target: InferTarget): readonly RequestedOutput[] {
  * header) the bytes of the model's only input. `headerLengthText` is the value of `Inference-Header-Content-Length`, '' when it was not sent.
  *
  * Binary inputs are views of `body`, which must stay as it is until the request is answered. The model decides about names, ranks and dimensions, and about
- * binary inputs' sizes: the door checks those. Throws INVALID_ARGUMENT, or UNIMPLEMENTED for shared memory and sequences.
+ * binary inputs' sizes: the door checks those. Throws INVALID_ARGUMENT, or UNIMPLEMENTED for shared memory.
  *
  * Source: Open Inference Protocol, inference request and binary tensor data extension.
  */
@@ -70,6 +70,7 @@ export function createInferRequest(parser: RequestJsonParser, target: InferTarge
     parameters: parser.parameters.others,
     priority: parser.parameters.priority,
     timeoutUs: parser.parameters.timeoutUs,
+    sequence: parser.parameters.sequence,
     caller,
   });
 }

@@ -273,6 +273,19 @@ export class JsonReader {
     return value + 0;
   }
 
+  /** Takes an integer literal from 0 to 2^64 - 1, exactly; undefined (and the cursor stays) for anything else. */
+  readUint64(): bigint | undefined {
+    this.peek();
+    const { at } = this;
+    const end = this.numberEnd();
+    // 20 digits are the most that fit.
+    if (end < 0 || end - at > 20 || this.bytes[at] === MINUS || !this.isPlainInteger(end)) return undefined;
+    const value = BigInt(Buffer.from(this.bytes.buffer, this.bytes.byteOffset + at, end - at).toString('latin1'));
+    if (value > 0xffff_ffff_ffff_ffffn) return undefined;
+    this.at = end;
+    return value;
+  }
+
   /** Takes any number. An integer literal that a double does not hold exactly is refused (undefined), as is one past the range of a double. */
   readNumber(): number | undefined {
     this.peek();

@@ -1,21 +1,24 @@
 /** @hotpath the parameters of an infer request, where it has any (measured by request-json.bench.ts) */
 
-import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
-import type { RequestParameter } from '../../inference/inference-request.ts';
-import { FLAG, MAX_NAME_BYTES, readText, readUnsigned, UNSIGNED, wrongField, wrongText } from './field-reader.ts';
+import { type InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
+import type { RequestParameter, RequestSequence } from '../../inference/inference-request.ts';
+import { FLAG, MAX_NAME_BYTES, readUnsigned, UNSIGNED, wrongField } from './field-reader.ts';
 import { type JsonReader, OPEN_BRACE, QUOTE } from './json-reader.ts';
 
 const MAX_PARAMETERS = 1_024;
+/** Of a sequence's id that is text, bytes of UTF-8. */
+export const MAX_SEQUENCE_ID_BYTES = 128;
 const NO_OTHERS: Readonly<Record<string, RequestParameter>> = Object.freeze(Object.create(null) as Record<string, RequestParameter>);
 
 /**
- * The `parameters` object of an infer request: the protocol's reserved words by themselves, all others as they are, for the model. Sequence words that ask for a
- * sequence are UNIMPLEMENTED, `triton_*` is INVALID_ARGUMENT. Source: parameters extension; Triton's binary data, sequence and schedule policy extensions.
+ * The `parameters` object of an infer request: the protocol's reserved words by themselves, all others as they are, for the model; `triton_*` is INVALID_ARGUMENT. A `sequence_id`
+ * of 0 or "" is none, and `sequence_start` and `sequence_end` say nothing without one. Source: parameters extension; Triton's binary data, sequence and schedule policy extensions.
  */
 export class RequestParameters {
   priority = 0;
   timeoutUs = 0;
   binaryDataOutput = false;
+  sequence: RequestSequence | null = null;
   /** Without a prototype: a key is the caller's word, also when it is "__proto__". Made when there is one; few requests have any. */
   others: Readonly<Record<string, RequestParameter>> = NO_OTHERS;
 
@@ -24,6 +27,9 @@ export class RequestParameters {
     if (!reader.enter(OPEN_BRACE)) throw wrongField(reader, 'parameters', 'parameters', 'an object');
     let count = 0;
     let seen = 0;
+    let sequenceId: bigint | string = '';
+    let isStart = false;
+    let isEnd = false;
     for (let isFirst = true; reader.nextKey(isFirst); isFirst = false) {
       if (reader.stringIs('binary_data_output')) {
         seen = reader.mark(seen, 1);
@@ -36,19 +42,20 @@ export class RequestParameters {
         this.timeoutUs = requireUnsigned(reader, 'timeout');
       } else if (reader.stringIs('sequence_id')) {
         seen = reader.mark(seen, 8);
-        refuseSequence('sequence_id', asksForSequence(reader));
+        sequenceId = readSequenceId(reader);
       } else if (reader.stringIs('sequence_start')) {
         seen = reader.mark(seen, 16);
-        refuseSequence('sequence_start', requireFlag(reader, 'sequence_start'));
+        isStart = requireFlag(reader, 'sequence_start');
       } else if (reader.stringIs('sequence_end')) {
         seen = reader.mark(seen, 32);
-        refuseSequence('sequence_end', requireFlag(reader, 'sequence_end'));
+        isEnd = requireFlag(reader, 'sequence_end');
       } else {
         if (++count > MAX_PARAMETERS) throw invalidArgument(`parameters: expected at most ${MAX_PARAMETERS} entries, got more`);
         if (count === 1) this.others = Object.create(null) as Record<string, RequestParameter>;
         readOther(reader, this.others);
       }
     }
+    if (sequenceId !== '' && sequenceId !== 0n) this.sequence = { id: sequenceId, isStart, isEnd };
   }
 }
 
@@ -89,18 +96,27 @@ function requireFlag(reader: JsonReader, name: string): boolean {
   return value;
 }
 
-/** 0 and "" mean "no sequence". */
-function asksForSequence(reader: JsonReader): boolean {
-  if (reader.peek() !== QUOTE) return requireUnsigned(reader, 'sequence_id') !== 0;
-  const text = readText(reader);
-  if (text === undefined) throw wrongText(reader, 'sequence_id', 'parameters.sequence_id');
-  return text !== '';
+function readSequenceId(reader: JsonReader): bigint | string {
+  const isText = reader.peek() === QUOTE;
+  if (!isText) {
+    const id = reader.readUint64();
+    if (id !== undefined) return id;
+    throw wrongField(
+      reader,
+      'sequence_id',
+      'parameters.sequence_id',
+      `an integer from 0 to 2^64 - 1, or a string of at most ${MAX_SEQUENCE_ID_BYTES} bytes`,
+    );
+  }
+  reader.scanString();
+  const text = reader.stringText();
+  const bytes = Buffer.byteLength(text);
+  if (bytes > MAX_SEQUENCE_ID_BYTES) throw sequenceIdTooLong(bytes);
+  return text;
 }
 
-function refuseSequence(name: string, asks: boolean): void {
-  if (!asks) return;
-  throw new InferenceError(
-    'UNIMPLEMENTED',
-    `parameters.${name}: this server does not batch sequences yet: send requests that stand alone, without sequence_id, sequence_start and sequence_end`,
+export function sequenceIdTooLong(bytes: number): InferenceError {
+  return invalidArgument(
+    `Unable to parse 'sequence_id': parameters.sequence_id: expected at most ${MAX_SEQUENCE_ID_BYTES} bytes, got ${bytes}`,
   );
 }

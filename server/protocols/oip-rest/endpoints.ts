@@ -1,6 +1,6 @@
 /** @hotpath the REST form of the Open Inference Protocol: one RestInferCall per inference request */
 
-import { ACCEPT_ENCODING, CONTENT_ENCODING, INFERENCE_HEADER_CONTENT_LENGTH } from '../../../proto/headers.ts';
+import { ACCEPT_ENCODING, CONTENT_ENCODING, INFERENCE_HEADER_CONTENT_LENGTH, INFERENCE_TIMEOUT_MS } from '../../../proto/headers.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import type { InferenceDoor } from '../../data-plane/infer.ts';
 import type { InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
@@ -10,12 +10,13 @@ import type { Waiting } from '../../repository/waiting.ts';
 import type { HttpAbortListener, HttpExchange, HttpRoute } from '../../transports/http-exchange.ts';
 import { decodeInferRequest } from '../oip-json/decode-request.ts';
 import type { ProtocolContext } from '../protocol.ts';
+import { readTimeoutHeader } from '../request-timeout.ts';
 import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { controlRoutes } from './control.ts';
 import { respondInference } from './respond-inference.ts';
 import { respondError } from './status.ts';
 
-const INFER_HEADERS: readonly string[] = [INFERENCE_HEADER_CONTENT_LENGTH, CONTENT_ENCODING, ACCEPT_ENCODING];
+const INFER_HEADERS: readonly string[] = [INFERENCE_HEADER_CONTENT_LENGTH, INFERENCE_TIMEOUT_MS, CONTENT_ENCODING, ACCEPT_ENCODING];
 
 export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
   const handle = (exchange: HttpExchange): void => handleInfer(exchange, context);
@@ -29,17 +30,19 @@ export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
 
 function handleInfer(exchange: HttpExchange, context: ProtocolContext): void {
   try {
+    const deadlineNs = context.door.deadlineAfter(readTimeoutHeader(exchange.header(INFERENCE_TIMEOUT_MS)));
     const routed = context.door.routeUnary(exchange.params[0]!, exchange.params[1] ?? '');
-    if (routed instanceof Promise) new WaitingRestCall(exchange, context).wait(routed);
-    else infer(exchange, routed, context);
+    if (routed instanceof Promise) new WaitingRestCall(exchange, context, deadlineNs).wait(routed);
+    else infer(exchange, routed, context, deadlineNs);
   } catch (error) {
     refuse(exchange, context, error);
   }
 }
 
-function infer(exchange: HttpExchange, model: Model, context: ProtocolContext): void {
+function infer(exchange: HttpExchange, model: Model, context: ProtocolContext, deadlineNs: number): void {
   const call = new RestInferCall(exchange, model, context);
   const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, call);
+  request.deadlineNs = deadlineNs;
   call.start(request, context.door);
 }
 
@@ -54,21 +57,23 @@ function refuse(exchange: HttpExchange, context: ProtocolContext, error: unknown
 class WaitingRestCall implements RoutedCall, HttpAbortListener {
   readonly #exchange: HttpExchange;
   readonly #context: ProtocolContext;
+  readonly #deadlineNs: number;
   #wait: RouteWait | null = null;
 
-  constructor(exchange: HttpExchange, context: ProtocolContext) {
+  constructor(exchange: HttpExchange, context: ProtocolContext, deadlineNs: number) {
     this.#exchange = exchange;
     this.#context = context;
+    this.#deadlineNs = deadlineNs;
   }
 
   wait(routed: Waiting<Model>): void {
-    this.#wait = RouteWait.start(this.#context, routed, this.#exchange.body.length, this);
+    this.#wait = RouteWait.start(this.#context, routed, this.#exchange.body.length, this, this.#deadlineNs);
     this.#exchange.abortListener = this;
   }
 
   onRouted(model: Model): void {
     this.#exchange.abortListener = null;
-    if (!this.#exchange.isAborted) infer(this.#exchange, model, this.#context);
+    if (!this.#exchange.isAborted) infer(this.#exchange, model, this.#context, this.#deadlineNs);
   }
 
   onRouteFailed(error: unknown): void {

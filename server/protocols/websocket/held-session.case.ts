@@ -79,6 +79,8 @@ class HoldingScheduler implements RequestHolder {
   readonly resumed: InferenceRequest[] = [];
   /** Called with each resumed request: what a model does that had responses ready. */
   onResumed: (request: InferenceRequest) => void = () => {};
+  /** Called while a request is being cancelled. */
+  onCancelled: (request: InferenceRequest) => void = () => {};
 
   constructor(held: InferenceRequest[]) {
     this.#held = held;
@@ -91,6 +93,7 @@ class HoldingScheduler implements RequestHolder {
 
   onRequestCancelled(request: InferenceRequest): void {
     this.cancelled.push(request);
+    this.onCancelled(request);
   }
 
   onRequestResumed(request: InferenceRequest): void {

@@ -1,8 +1,9 @@
 /** @hotpath what a WebSocket message says beside the inference request; one per connection, no string for a name that comes again (measured by web-socket-session.bench.ts) */
 
 import { readText, wrongText } from '../oip-json/field-reader.ts';
-import { type JsonReader, QUOTE } from '../oip-json/json-reader.ts';
+import { describeJson, type JsonReader, QUOTE } from '../oip-json/json-reader.ts';
 import type { RequestEnvelope } from '../oip-json/request-json.ts';
+import { isTimeout, wrongTimeout } from '../request-timeout.ts';
 
 /** What the member `type` may say; a message without it is `infer`. */
 export const MESSAGE_TYPES: readonly string[] = ['infer', 'cancel'];
@@ -11,6 +12,8 @@ export class MessageEnvelope implements RequestEnvelope {
   modelName = '';
   modelVersion = '';
   type = 'infer';
+  /** How long the caller waits for the end of the request; Infinity: it does not say. */
+  timeoutMs: number = Number.POSITIVE_INFINITY;
   private likelyModel = '';
   private seen = 0;
 
@@ -19,6 +22,7 @@ export class MessageEnvelope implements RequestEnvelope {
     this.modelName = '';
     this.modelVersion = '';
     this.type = 'infer';
+    this.timeoutMs = Number.POSITIVE_INFINITY;
     this.likelyModel = likelyModel;
     this.seen = 0;
   }
@@ -37,6 +41,13 @@ export class MessageEnvelope implements RequestEnvelope {
     } else if (reader.stringIs('type')) {
       this.seen = reader.mark(this.seen, 4);
       this.type = requireText(reader, 'type');
+    } else if (reader.stringIs('timeout_ms')) {
+      this.seen = reader.mark(this.seen, 8);
+      reader.peek();
+      const { at } = reader;
+      const ms = reader.readNumber();
+      if (ms === undefined || !isTimeout(ms)) throw wrongTimeout("Unable to parse 'timeout_ms'", describeJson(reader.bytes, at));
+      this.timeoutMs = ms;
     } else {
       return false;
     }

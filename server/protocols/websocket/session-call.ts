@@ -23,17 +23,19 @@ export class SessionCall implements InferenceCaller {
   wait: RouteWait | null = null;
   /** Of its message, which its inputs are views of. */
   readonly bytes: number;
+  readonly deadlineNs: number;
   request: InferenceRequest | null = null;
   /** The peer has its last answer, or is gone: what the model still has to say is dropped. */
   isEnded = false;
   readonly #session: CallSession;
 
-  constructor(session: CallSession, id: string, model: Model | null, bytes: number) {
+  constructor(session: CallSession, id: string, model: Model | null, bytes: number, deadlineNs: number) {
     this.#session = session;
     this.id = id;
     this.model = model;
     this.isStream = model?.isDecoupled ?? false;
     this.bytes = bytes;
+    this.deadlineNs = deadlineNs;
   }
 
   /** Nobody wants its answer any more. */

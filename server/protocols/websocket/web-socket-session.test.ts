@@ -179,6 +179,82 @@ describe('cancel', () => {
   });
 });
 
+describe('deadlines', () => {
+  it('end a request that its model has not answered by then, and no other', async () => {
+    const held = await HeldSession.open();
+    held.text(echo('late', { timeout_ms: 2.5 }));
+    held.text(echo('patient', { timeout_ms: 60_000 }));
+    held.text(stream('s', { timeout_ms: 5 }));
+    const running = held.takeHeld('s');
+    running.stream(responseTo(running, int32(1)));
+    while (held.context.door.deadlines.size > 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(held.messages.slice(1).map(({ json }) => [json.id, json.code, json.status])).toEqual([
+      ['late', 'DEADLINE_EXCEEDED', 504],
+      ['s', 'DEADLINE_EXCEEDED', 504],
+    ]);
+    expect(held.scheduler.cancelled.map(({ id }) => id)).toEqual(['late', 's']);
+    // Its id is free, and what its model says now is nobody's.
+    held.text(echo('late'));
+    held.answer('late');
+    held.answer('patient');
+    held.answer('late');
+    expect(held.messages.slice(3).map(({ json }) => [json.id, json.model_name])).toEqual([
+      ['patient', 'echo'],
+      ['late', 'echo'],
+    ]);
+    expect([held.admission.requestsInFlight, held.context.door.deadlines.size]).toEqual([0, 0]);
+  });
+
+  it.each([0, -1, '5', null, true, 604_800_001, 1e300])('are numbers of milliseconds: not %s', async (timeout_ms) => {
+    const held = await HeldSession.open();
+    held.text(echo('x', { timeout_ms }));
+    expect(held.last.json).toMatchObject({ id: 'x', code: 'INVALID_ARGUMENT' });
+    expect(held.last.json.error).toMatch(/'timeout_ms': expected a number of milliseconds above 0 and up to 604800000, got /);
+  });
+});
+
+describe('sequences', () => {
+  it('keep the order of their messages, also of those that are put aside for a while', async () => {
+    const held = await HeldSession.open({ maxInflightRequests: 2 });
+    const sent = Array.from({ length: 6 }, (_, i) => String(i));
+    for (const id of sent) {
+      held.text(echo(id, { parameters: { sequence_id: 'a', sequence_start: id === '0', sequence_end: id === '5' } }));
+    }
+    const taken: string[] = [];
+    while (held.held.length > 0) {
+      const request = held.held[0]!;
+      taken.push(request.id);
+      expect(request.sequence).toEqual({ id: 'a', isStart: request.id === '0', isEnd: request.id === '5' });
+      held.answer(request.id);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(taken).toEqual(sent);
+  });
+
+  it('may end as a whole when one of their requests is cancelled: each is told once, also when the connection closes meanwhile', async () => {
+    for (const isClose of [false, true]) {
+      const held = await HeldSession.open();
+      for (const id of ['a', 'b', 'c']) held.text(echo(id, { parameters: { sequence_id: 5 } }));
+      const requests = [...held.held];
+      held.scheduler.onCancelled = () => {
+        for (const request of requests) request.fail(new InferenceError('CANCELLED', 'another request of its sequence was cancelled'));
+      };
+      if (isClose) held.session.onClose();
+      else held.text({ type: 'cancel', id: 'b' });
+      expect(held.messages.map(({ json }) => [json.id, json.code])).toEqual(
+        isClose
+          ? []
+          : [
+              ['b', 'CANCELLED'],
+              ['a', 'CANCELLED'],
+              ['c', 'CANCELLED'],
+            ],
+      );
+      expect(held.admission.requestsInFlight).toBe(0);
+    }
+  });
+});
+
 describe('errors of one request', () => {
   const cases: [string, unknown, string, RegExp][] = [
     ['an unknown model', echo('x', { model_name: 'eco' }), 'NOT_FOUND', /unknown model: 'eco'/],
@@ -191,7 +267,12 @@ describe('errors of one request', () => {
     ['its id behind the mistake', { inputs: [{ data: [[[1, '"]']]] }], model_name: 'echo', id: 'x' }, 'INVALID_ARGUMENT', /'name'/],
     ['JSON that breaks off behind the id', '{"id":"x","model_name":"echo",', 'INVALID_ARGUMENT', /failed to parse the request JSON/],
     ['reserved parameters', echo('x', { parameters: { triton_enable_empty_final_response: false } }), 'INVALID_ARGUMENT', /triton_/],
-    ['sequences', echo('x', { parameters: { sequence_id: 5 } }), 'UNIMPLEMENTED', /sequence/],
+    [
+      'a sequence id that is none',
+      echo('x', { parameters: { sequence_id: -5 } }),
+      'INVALID_ARGUMENT',
+      /sequence_id: expected an integer from 0/,
+    ],
     ['binary inputs in a text message', echoHeader('x'), 'INVALID_ARGUMENT', /0 bytes are left/],
     ['a repeated key', '{"id":"x","model_name":"a","model_name":"b"}', 'INVALID_ARGUMENT', /repeated/],
   ];
@@ -279,7 +360,11 @@ describe('what belongs to no request closes the connection', () => {
     ['an id that is too long', echo('x'.repeat(1025)), 4400],
     ['an unknown type', { type: 'cancle', id: 'a' }, 4400],
     ['a cancel of nothing', { type: 'cancel' }, 4400],
-    ['no id, and what is not done', { inputs: [], parameters: { sequence_id: 1 } }, 4501],
+    [
+      'no id, and what is not done',
+      { inputs: [{ name: 'IN', datatype: 'FP32', shape: [1], parameters: { shared_memory_region: 'r' } }] },
+      4501,
+    ],
     ['nesting without end', `{"x":${'['.repeat(200)}`, 4400],
   ];
   it.each(text)('text: %s', async (_what, message, code) => {

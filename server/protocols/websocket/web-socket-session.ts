@@ -155,23 +155,25 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
       throw invalidArgument("Unable to parse 'model_name': expected the name of a model, got none: a message says which model it is for");
     }
     const { door } = this.#context;
+    const deadlineNs = door.deadlineAfter(this.#envelope.timeoutMs);
     const model = door.route(modelName, modelVersion);
     if (model instanceof Promise) {
-      this.#wait(parser, bytes, model, modelName);
+      this.#wait(parser, bytes, model, modelName, deadlineNs);
       return;
     }
     this.#likely = model.signature;
-    const call = new SessionCall(this, id, model, bytes);
+    const call = new SessionCall(this, id, model, bytes, deadlineNs);
     const request = createInferRequest(parser, model.signature, call);
+    request.deadlineNs = deadlineNs;
     door.infer(request, model);
     call.request = request;
     this.#hold(call);
   }
 
   /** The call counts as any other from here on, while its model is being loaded. */
-  #wait(parser: RequestJsonParser, bytes: number, routed: Waiting<Model>, modelName: string): void {
-    const call = new SessionCall(this, parser.id, null, bytes);
-    call.wait = RouteWait.start(this.#context, routed, bytes, new WaitingMessage(this, call, parser, modelName));
+  #wait(parser: RequestJsonParser, bytes: number, routed: Waiting<Model>, modelName: string, deadlineNs: number): void {
+    const call = new SessionCall(this, parser.id, null, bytes, deadlineNs);
+    call.wait = RouteWait.start(this.#context, routed, bytes, new WaitingMessage(this, call, parser, modelName), deadlineNs);
     this.#hold(call);
   }
 
@@ -191,6 +193,7 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
       this.#unaryCount--;
     }
     const request = createInferRequest(parser, model.signature, call);
+    request.deadlineNs = call.deadlineNs;
     if (this.#isStalled && call.isStream) request.pauseResponses();
     call.request = request;
     this.#context.door.infer(request, model);
@@ -307,13 +310,13 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
   #abandon(): void {
     this.#isOver = true;
     this.#backlog.clear();
-    for (const call of this.#calls.values()) {
-      call.isEnded = true;
-      call.cancel();
-    }
+    const calls = [...this.#calls.values()];
     this.#calls.clear();
     this.#unaryCount = 0;
     this.#heldBytes = 0;
+    // One may end others with it: those of its sequence.
+    for (const call of calls) call.isEnded = true;
+    for (const call of calls) call.cancel();
   }
 
   #full(): InferenceError {

@@ -25,6 +25,8 @@ export interface FileRules {
 export interface CheckedFiles {
   /** Of all files together. */
   readonly byteLength: number;
+  /** The model's file, or all of its directory, and its weights. */
+  readonly modelPaths: readonly string[];
   /** Call it once the model is loaded. Rejects with UNAVAILABLE when a file was replaced, rewritten or removed meanwhile: then nobody knows what was loaded. */
   assertUnchanged(): Promise<void>;
   /** As {@link assertUnchanged}, of the model's file and its weights alone, before they are opened again: names and rights may have changed meanwhile, contents not. */
@@ -119,6 +121,7 @@ async function checkAll(source: ModelSource, file: ModelVersionFile, config: Mod
   await check.requireLinksInside([await realpath(source.kind === 'file' ? dirname(file.modelPath) : source.path), realRoot]);
   return {
     byteLength: check.byteLength,
+    modelPaths,
     assertUnchanged: () => check.assertUnchanged(),
     assertSameModel: () => check.assertSame(modelPaths),
   };
@@ -157,7 +160,7 @@ async function takeModel(
   }
 }
 
-/** Warm-up and golden files. What a configuration may name besides is refused before anything is loaded, or read with the configuration. */
+/** Warm-up and golden files, initial states. What a configuration may name besides is refused before anything is loaded, or read with the configuration. */
 async function takeConfigured(check: FileCheck, source: ModelSource, config: ModelConfig): Promise<void> {
   const take = async (field: string, folder: string, name: string): Promise<void> => {
     const fault = whyNotBelow(name);
@@ -172,6 +175,11 @@ async function takeConfigured(check: FileCheck, source: ModelSource, config: Mod
     }
   }
   for (const [index, name] of config.warmupRequests.entries()) await take(`warmup_requests[${index}]`, 'warmup', name);
+  for (const [index, { initialState }] of (config.sequenceBatching?.state ?? []).entries()) {
+    for (const [at, { dataFile }] of initialState.entries()) {
+      if (dataFile !== null) await take(`sequence_batching.state[${index}].initial_state[${at}].data_file`, 'initial_state', dataFile);
+    }
+  }
   for (const [index, golden] of config.goldenCheck.entries()) await take(`golden_check[${index}].file`, 'golden', golden.file);
 }
 

@@ -35,7 +35,7 @@ async function runGoldenCheck(check: ModelGoldenCheck, run: PreparationRun, file
   if (request.outputs.some(({ classification }) => classification > 0)) {
     throw invalidArgument("request.outputs: a golden check compares tensors; remove 'classification'");
   }
-  const expected = readExpected(member(members, 'response', 'the file'), run.model.signature, reader);
+  const expected = readExpected(member(members, 'response', 'the file'), run.signature, reader);
   const { responseCount, outputs } = await run.onOneInstance(request);
   if (responseCount !== 1) throw invalidArgument(`expected one response, the model gave ${responseCount}`);
   const tolerance = { absolute: check.absoluteTolerance, relative: check.relativeTolerance };

@@ -22,7 +22,7 @@ export class ModelFileReader {
    * The whole of `<model>/<folder>/<file>`. Throws INVALID_ARGUMENT: not there, not a file, outside, or more than `maxBytes`. What the load has
    * checked of the file before may not be so any more, so it is looked at again.
    */
-  async read(folder: 'warmup' | 'golden', file: string, maxBytes: number): Promise<Buffer> {
+  async read(folder: 'warmup' | 'golden' | 'initial_state', file: string, maxBytes: number): Promise<Buffer> {
     const shown = `${folder}/${file}`;
     if (this.#source.kind === 'file') {
       throw invalidArgument(`'${shown}': a model that is a single file has no directory for it; put the model into a repository`);

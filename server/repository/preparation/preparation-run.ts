@@ -5,9 +5,12 @@ import type { InstanceChannel } from '../../execution/execution-host.ts';
 import type { Clock, ClockTimer } from '../../inference/clock.ts';
 import { type InferenceCaller, InferenceRequest } from '../../inference/inference-request.ts';
 import type { InferenceResponse } from '../../inference/inference-response.ts';
+import type { ModelSignature } from '../../inference/model-signature.ts';
 import { ModelReporter } from '../../metrics/model-reporter.ts';
 import { Batch, type BatchContext } from '../../scheduling/batch.ts';
 import { type DecoupledContext, DecoupledRequest } from '../../scheduling/decoupled-request.ts';
+import type { SequencePlan } from '../../scheduling/sequence/sequence-plan.ts';
+import { standaloneInputs, standaloneSignature } from '../../scheduling/sequence/standalone-inputs.ts';
 import type { Model } from '../model.ts';
 
 /** Responses of a decoupled model to one request; a model that gives more may never end. */
@@ -29,6 +32,8 @@ export interface Answer {
  */
 export class PreparationRun {
   readonly model: Model;
+  /** What requests are held to. */
+  readonly signature: ModelSignature;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   /** Null: all that the model has. */
@@ -40,11 +45,12 @@ export class PreparationRun {
 
   constructor(model: Model, clock: Clock, timeoutMs: number, only: readonly (InstanceChannel | DecoupledChannel)[] | null = null) {
     this.model = model;
+    this.signature = model.sequencePlan === null ? model.signature : standaloneSignature(model.sequencePlan);
     this.#only = only;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#context = {
-      signature: model.signature,
+      signature: model.sequencePlan?.signature ?? model.signature,
       isPlain: false,
       responder: null,
       reporter: new ModelReporter(model.name, model.version, {}, model.isDecoupled),
@@ -52,7 +58,6 @@ export class PreparationRun {
       onBatchEnd: () => {},
       onBatchDivided: () => {},
       onLeft: () => {},
-      onCancelled: (running) => clock.endOfTick(() => running.fail(new InferenceError('CANCELLED', 'the model was told to stop'))),
       onFault: () => {},
     };
     if (timeoutMs < LONGEST_TIMER_MS) this.#timer = clock.schedule(() => this.#expire(), timeoutMs * 1e6);
@@ -97,7 +102,7 @@ export class PreparationRun {
   #channels(): readonly (InstanceChannel | DecoupledChannel)[] {
     if (this.#only !== null) return this.#only;
     const { instances, name } = this.model;
-    const { channels } = instances;
+    const channels = instances.everyChannel;
     if (channels.length === 0) throw instances.failure ?? new InferenceError('UNAVAILABLE', `no instance of model '${name}' is alive`);
     return channels;
   }
@@ -106,7 +111,7 @@ export class PreparationRun {
   async #execute(channel: InstanceChannel | DecoupledChannel, request: InferenceRequest, keepsOutputs: boolean): Promise<Answer> {
     // An inline instance answers at once, and many in a row must not keep the loop.
     await this.pause();
-    const running = new RunningRequest(request, keepsOutputs);
+    const running = new RunningRequest(request, keepsOutputs, this.model.sequencePlan);
     while (!this.#start(channel, running.request)) {
       if (!channel.isAlive) throw new InferenceError('UNAVAILABLE', `an instance of model '${this.model.name}' has died`);
       await new Promise<void>((resolve) => this.#clock.schedule(resolve, RETRY_NS));
@@ -152,10 +157,11 @@ class RunningRequest implements InferenceCaller {
   #resolve!: (answer: Answer) => void;
   #reject!: (error: InferenceError) => void;
 
-  constructor(template: InferenceRequest, keepsOutputs: boolean) {
+  constructor(template: InferenceRequest, keepsOutputs: boolean, plan: SequencePlan | null) {
     this.#keepsOutputs = keepsOutputs;
     const request = new InferenceRequest({ ...template, caller: this });
-    request.boundInputs = template.boundInputs;
+    const { boundInputs, batchSize } = template;
+    request.boundInputs = plan === null ? boundInputs : standaloneInputs(plan, boundInputs, batchSize);
     request.batchSize = template.batchSize;
     request.inputBytes = template.inputBytes;
     this.request = request;

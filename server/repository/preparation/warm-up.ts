@@ -24,7 +24,7 @@ export async function runWarmupSamples(run: PreparationRun, files: ModelFileRead
     if (sample.batchSize === 0) continue;
     try {
       const request = await sampleRequest(sample, run, files);
-      reader.validateRequest(request, run.model.signature);
+      reader.validateRequest(request, run.signature);
       await run.onEachInstance(request, Math.max(1, sample.count));
     } catch (error) {
       const shown = sample.name === '' ? `model_warmup[${index}]` : `'${sample.name}'`;
@@ -82,7 +82,7 @@ export async function runWarmupRequests(run: PreparationRun, files: ModelFileRea
 
 /** A request of a file, ready to be run any number of times. Throws INVALID_ARGUMENT. */
 export function readRequest(body: Uint8Array, run: PreparationRun, reader: RequestReader): InferenceRequest {
-  const { signature } = run.model;
+  const { signature } = run;
   const request = reader.decodeRequest(body, signature, noCaller);
   reader.validateRequest(request, signature);
   return request;

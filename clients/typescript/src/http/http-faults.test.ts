@@ -135,6 +135,21 @@ describe('the client, when the server or the way to it fails', () => {
     expect(await failure(own.infer(call))).toMatchObject({ code: 'CANCELLED', message: 'the client is closed' });
   });
 
+  it('tells the server how long it waits, where that has an end that servers take', async () => {
+    const told: unknown[] = [];
+    behaviour = (request, response) => {
+      told.push(request.headers['inference-timeout-ms']);
+      response.end(answer);
+    };
+    const own = await client();
+    await own.infer({ ...call, timeoutMs: 60_000 });
+    await own.infer({ ...call, deadline: Date.now() + 5_000, timeoutMs: 60_000.5 });
+    await own.infer({ ...call, timeoutMs: Number.POSITIVE_INFINITY });
+    await own.infer({ ...call, timeoutMs: 700_000_000 });
+    expect(told.map((ms) => (ms === undefined ? '-' : String(Math.ceil(Number(ms) / 5_000))))).toEqual(['12', '1', '-', '-']);
+    for (const ms of told.slice(0, 2)) expect(ms).toMatch(/^\d+$/);
+  });
+
   it('thousands of calls at once take turns on few connections; reads pass, and one that is cancelled leaves the line', async () => {
     const held: ServerResponse[] = [];
     let onHeld = (): void => {};

@@ -4,9 +4,11 @@ import {
   CONTENT_ENCODING,
   CONTENT_TYPE,
   INFERENCE_HEADER_CONTENT_LENGTH,
+  INFERENCE_TIMEOUT_MS,
   JSON_CONTENT_TYPE,
 } from '../../../../proto/headers.ts';
 import { InferenceError } from '../../../../proto/inference-error.ts';
+import { leftMs } from '../call-scope.ts';
 import { decodeV2Response } from '../decode-v2-response.ts';
 import { encodeV2Request } from '../encode-v2-request.ts';
 import { errorFromHttp } from '../http-status.ts';
@@ -39,6 +41,8 @@ export class HttpTransport extends HttpControl implements Transport {
       headers[CONTENT_ENCODING] = 'gzip';
       body = await gzip(body);
     }
+    const timeoutMs = leftMs(call);
+    if (timeoutMs > 0) headers[INFERENCE_TIMEOUT_MS] = String(timeoutMs);
     // Without this word Node's fetch asks for compression, which costs both sides more than it saves on tensors. Browsers have their own.
     headers[ACCEPT_ENCODING] = this.#gzip ? 'gzip' : 'identity';
     const answer = await this.#session.request(

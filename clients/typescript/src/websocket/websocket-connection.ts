@@ -91,8 +91,8 @@ export class WebSocketConnection implements SocketEvents, CallOwner {
     return this.#isClosed;
   }
 
-  /** Throws INVALID_ARGUMENT for what cannot be encoded, RESOURCE_EXHAUSTED when too many wait. */
-  start(request: InferRequest, signal: AbortSignal | null, isStream: boolean): WebSocketCall {
+  /** `timeoutMs`: for the server to know; 0: none. Throws INVALID_ARGUMENT for what cannot be encoded, RESOURCE_EXHAUSTED when too many wait. */
+  start(request: InferRequest, signal: AbortSignal | null, timeoutMs: number, isStream: boolean): WebSocketCall {
     if (this.#waiting.size >= MAX_WAITING_REQUESTS) {
       throw new CallError('RESOURCE_EXHAUSTED', `${MAX_WAITING_REQUESTS} requests wait for this connection: wait for answers`, {
         phase: 'refused',
@@ -101,6 +101,7 @@ export class WebSocketConnection implements SocketEvents, CallOwner {
     const wire = this.#freeId(request.id);
     const envelope: Record<string, InferParameter> = { model_name: request.modelName };
     if (request.modelVersion !== '') envelope['model_version'] = request.modelVersion;
+    if (timeoutMs > 0) envelope['timeout_ms'] = timeoutMs;
     const { header, tail } = encodeV2Request({ ...request, id: wire }, envelope);
     const bytes = tail.reduce((sum, piece) => sum + piece.length, header.length + JSON_LENGTH_BYTES);
     const message = request.json ? () => utf8.decode(header) : () => binaryMessage(header, tail, bytes);

@@ -45,6 +45,10 @@ describe.each(sockets)('over %s', (_name, WebSocketClass) => {
     expect(server.messages[0]!.json).toMatchObject({ model_name: 'm', parameters: { binary_data_output: true } });
     expect(server.messages[1]!.json).toMatchObject({ id: 'mine', model_name: 'm', model_version: '7', parameters: { priority: 2 } });
     expect(server.peers).toHaveLength(1);
+    expect(server.messages.map(({ json }) => json.timeout_ms)).toEqual([undefined, undefined]);
+    await transport.infer(request([1]), { ...context, deadlineMs: Date.now() + 60_000 });
+    expect(server.messages[2]!.json.timeout_ms).toBeGreaterThan(50_000);
+    expect(server.messages[2]!.json.timeout_ms).toBeLessThanOrEqual(60_000);
   });
 
   check('hundreds at once, answered backwards, never more on the wire than the server takes', async () => {

@@ -1,5 +1,6 @@
 import { InferenceError } from '../../../../proto/inference-error.ts';
 import { CallError } from '../call-error.ts';
+import { leftMs } from '../call-scope.ts';
 import { HttpControl } from '../http/http-control.ts';
 import { HttpSession } from '../http/http-session.ts';
 import type { CallContext, InferRequest, InferResponse, Transport, TransportOptions } from '../transport.ts';
@@ -70,11 +71,12 @@ export class WebSocketTransport extends HttpControl implements Transport {
     await Promise.all([this.#session.close(), ...connections.map((connection) => connection.close(error))]);
   }
 
-  #start(request: InferRequest, { signal, headers }: CallContext, isStream: boolean): { owner: CallOwner; call: WebSocketCall } {
+  #start(request: InferRequest, context: CallContext, isStream: boolean): { owner: CallOwner; call: WebSocketCall } {
+    const { signal, headers } = context;
     if (signal?.aborted) throw InferenceError.from(signal.reason);
     if (this.#isClosed) throw closed();
     const connection = this.#connectionFor(headers);
-    return { owner: connection, call: connection.start(request, signal, isStream) };
+    return { owner: connection, call: connection.start(request, signal, leftMs(context), isStream) };
   }
 
   #connectionFor(headers: Readonly<Record<string, string>>): WebSocketConnection {
