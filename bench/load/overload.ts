@@ -6,6 +6,8 @@
  *
  * First the peak: the best goodput of several rates around what a closed loop reached. Then three times the rate of the peak. Both in each round; what counts is the median over the rounds.
  *
+ * BENCH_MODEL=waiting takes a model that waits 5 ms for each batch instead of computing, so that a core is left for whoever refuses.
+ *
  * BENCH_ROUNDS (5), BENCH_SECONDS (4, of each rate), BENCH_DEADLINE_MS (60), BENCH_LAYERS (1500, of the model); SMALL=1 for one short round. BENCH_FLAGS go to the server (`--learned-batching=false` shows what it is for).
  */
 
@@ -29,9 +31,22 @@ const OVERLOAD = 3;
 /** Rates at which the peak is looked for, as shares of what a closed loop reaches. */
 const SHARES = [0.8, 0.9, 1];
 
+const waitingModel = `
+  export const config = {
+    maxBatchSize: 4,
+    maxConcurrency: 1,
+    inputs: [{ name: 'INPUT0', datatype: 'FP32', dims: [256] }],
+    outputs: [{ name: 'OUTPUT0', datatype: 'FP32', dims: [256] }],
+  };
+  export async function execute(requests) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    return requests.map(({ inputs }) => ({ OUTPUT0: inputs.INPUT0 }));
+  }
+`;
 const folder = mkdtempSync(join(tmpdir(), 'nereid-bench-'));
 mkdirSync(join(folder, 'deep/1'), { recursive: true });
-writeFileSync(join(folder, 'deep/1/model.onnx'), deep(Number(process.env['BENCH_LAYERS'] ?? 1500)));
+if (process.env['BENCH_MODEL'] === 'waiting') writeFileSync(join(folder, 'deep/1/model.mjs'), waitingModel);
+else writeFileSync(join(folder, 'deep/1/model.onnx'), deep(Number(process.env['BENCH_LAYERS'] ?? 1500)));
 writeFileSync(join(folder, 'deep/config.pbtxt'), 'max_batch_size: 4 dynamic_batching {}');
 
 const lines: string[] = [];

@@ -13,11 +13,39 @@ export interface Clock {
 
 export type ClockTimer = object | number;
 
-/** The process's monotonic clock. setTimeout counts in milliseconds: shorter delays are rounded up to what it can do. */
+/** What setTimeout cannot count: it looks at the time once a turn of the loop, which does not sleep meanwhile. Queue delays are such, some hundred microseconds. */
+class ShortTimer {
+  readonly #callback: () => void;
+  readonly #atNs: number;
+  #turn: NodeJS.Immediate;
+
+  constructor(callback: () => void, delayNs: number) {
+    this.#callback = callback;
+    this.#atNs = systemClock.nowNs() + delayNs;
+    this.#turn = setImmediate(this.#look);
+  }
+
+  clear(): void {
+    clearImmediate(this.#turn);
+  }
+
+  readonly #look = (): void => {
+    if (systemClock.nowNs() >= this.#atNs) this.#callback();
+    else this.#turn = setImmediate(this.#look);
+  };
+}
+
+const SHORT_NS = 1e6;
+
+/** The process's monotonic clock. Delays of a millisecond and more are rounded up to what setTimeout can do. */
 export const systemClock: Clock = {
   nowNs: () => performance.now() * 1e6,
-  schedule: (callback, delayNs) => setTimeout(callback, Math.max(1, Math.ceil(delayNs / 1e6))),
-  clear: (timer) => clearTimeout(timer as NodeJS.Timeout),
+  schedule: (callback, delayNs) =>
+    delayNs < SHORT_NS ? new ShortTimer(callback, delayNs) : setTimeout(callback, Math.ceil(delayNs / 1e6)),
+  clear: (timer) => {
+    if (timer instanceof ShortTimer) timer.clear();
+    else clearTimeout(timer as NodeJS.Timeout);
+  },
   endOfTick: (callback) => {
     setImmediate(callback);
   },

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { ModelConfig } from '../../backends/api/model-config.ts';
+import type { ModelConfig, ModelEnsemblingStep } from '../../backends/api/model-config.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
 import type { NestedCalls } from '../inference/nested-calls.ts';
@@ -7,6 +7,7 @@ import type { ModelReporter } from '../metrics/model-reporter.ts';
 import { CachedScheduler } from '../scheduling/cache/cached-scheduler.ts';
 import { loadIdentity, setLoadIdentity } from '../scheduling/cache/load-identity.ts';
 import type { ResponseStore } from '../scheduling/cache/response-store.ts';
+import { versionText } from '../scheduling/ensemble/ensemble-plan.ts';
 import type { Scheduler } from '../scheduling/scheduler.ts';
 
 export interface CacheResponsesOptions {
@@ -32,16 +33,13 @@ export function cacheResponses(scheduler: Scheduler, options: CacheResponsesOpti
 }
 
 /** An ensemble answers as the models do that it calls at the moment. */
-function ensembleIdentity(
-  { nestedCalls }: CacheResponsesOptions,
-  steps: readonly { readonly modelName: string; readonly modelVersion: number | string | bigint }[],
-): () => string {
+function ensembleIdentity({ nestedCalls }: CacheResponsesOptions, steps: readonly ModelEnsemblingStep[]): () => string {
   const own = randomUUID();
+  const called = steps.flatMap((step) => (step.fallback === null ? [step] : [step, step.fallback]));
   return () => {
     let identity = own;
-    for (const { modelName, modelVersion } of steps) {
-      const version = String(modelVersion);
-      const model = nestedCalls.find(modelName, version === '-1' ? '' : version);
+    for (const { modelName, modelVersion } of called) {
+      const model = nestedCalls.find(modelName, versionText(modelVersion));
       identity += model === null ? ' -' : ` ${loadIdentity(model.signature)}`;
     }
     return identity;

@@ -164,11 +164,14 @@ export class Batch implements ExecutionBatch, RequestHolder {
       request.holder = null;
       if (request.isDone) reporter.wasted(this.#shareOf(request, computeInferNs));
       const queueNs = this.#startedNs - request.queuedNs;
+      let tensors: readonly Tensor[] | null = null;
       try {
-        const tensors = split.take(request, responder !== null);
+        tensors = split.take(request, responder !== null);
         answer(request, tensors, { queueNs, computeInputNs, computeInferNs, computeOutputNs }, signature, responder);
       } catch (error) {
         this.#context.onFault(error);
+        // Rows that cannot be taken out; what a caller throws on its answer is that caller's end.
+        if (tensors === null) this.#failOne(request, InferenceError.from(error));
       }
     }
     this.#context.onBatchEnd(this.requests.length);

@@ -1,7 +1,7 @@
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import type { ExecutionBatch, InstanceChannel } from '../execution/execution-host.ts';
-import { type InferenceCaller, InferenceRequest } from '../inference/inference-request.ts';
+import { type InferenceCaller, InferenceRequest, type RequestSequence } from '../inference/inference-request.ts';
 import type { InferenceResponse } from '../inference/inference-response.ts';
 import type { InputSpec, ModelSignature } from '../inference/model-signature.ts';
 
@@ -68,6 +68,7 @@ export function int32Request(
   id: string,
   caller: InferenceCaller,
   tensors: readonly { shape: readonly number[]; values: readonly number[] }[],
+  sequence: RequestSequence | null = null,
 ): InferenceRequest {
   const inputs: Tensor[] = tensors.map(({ shape, values }, i) => ({
     name: `IN${i}`,
@@ -84,6 +85,7 @@ export function int32Request(
     parameters: {},
     priority: 0,
     timeoutUs: 0,
+    sequence,
     caller,
   });
   request.boundInputs = inputs;

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../../backends/api/model-config.ts';
 import { addExternalWeights, EXTERNAL_WEIGHTS_BYTES } from '../../../bench/models/external-weights.ts';
 import { mlp } from '../../../bench/models/test-models.ts';
+import type { ModelVersionFile } from '../model-directory.ts';
 import type { ModelSource } from '../model-source.ts';
 import { allowed, check, config, model, outside, put, refusal, root, source, version } from './model-files.case.ts';
 import { whyIncomplete } from './model-files.ts';
@@ -175,6 +176,35 @@ describe('weights in other files', () => {
     expect(await refusal(check({ rules: { maxModelBytes: 1000 } }))).toMatch(
       /^model 'm' version 1: expected files of at most 1000 bytes together, got at least \d+; raise the bound/,
     );
+  });
+});
+
+describe('a model that is code', () => {
+  const code = { backend: 'javascript', defaultModelFilename: 'src/model.mjs' };
+  const own = (): { config: Partial<ModelConfig>; file: ModelVersionFile } => ({ config: code, file: version(1, 'src/model.mjs') });
+
+  it('is every file of its version: counted, held to the manifest, and seen when it changes', async () => {
+    put('m/1/src/model.mjs', 'import "../lib/part.mjs";');
+    const part = put('m/1/lib/part.mjs', 'export {};');
+    put('m/2/other.mjs', 'of another version');
+    const checked = await check(own());
+    expect(checked.byteLength).toBe(35);
+    put('m/1/lib/part.mjs', 'steal()');
+    await expect(checked.assertUnchanged()).rejects.toThrow("'m/1/lib/part.mjs' changed while it was being loaded");
+    await expect(checked.assertSameModel()).rejects.toThrow("'m/1/lib/part.mjs' is not what it was");
+    expect(await refusal(check({ ...own(), rules: { maxModelBytes: 30 } }))).toContain('at most 30 bytes');
+    const sums = execFileSync('sha256sum', ['src/model.mjs', 'lib/part.mjs'], { cwd: join(root, 'm/1') });
+    put('m/1/SHA256SUMS', sums);
+    await check(own());
+    put('m/1/lib/part.mjs', 'others()');
+    expect(await refusal(check(own()))).toContain("'m/1/lib/part.mjs'");
+    put('m/1/lib/part.mjs', 'steal()');
+    put('m/1/lib/new.mjs', '');
+    expect(await refusal(check(own()))).toContain("'m/1/lib/new.mjs' is not listed in 'm/1/SHA256SUMS'");
+    unlinkSync(join(root, 'm/1/lib/new.mjs'));
+    unlinkSync(part);
+    symlinkSync(put('part.mjs', 'steal()', outside), part);
+    expect(await refusal(check(own()))).toContain("'m/1/lib/part.mjs' is a link that leads out");
   });
 });
 

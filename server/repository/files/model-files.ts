@@ -4,6 +4,7 @@ import { basename, dirname, join, normalize, relative, sep } from 'node:path';
 import type { ModelFileInspection } from '../../../backends/api/inspect.ts';
 import type { ModelConfig } from '../../../backends/api/model-config.ts';
 import { invalidArgument } from '../../../proto/inference-error.ts';
+import { runsCode } from '../../execution/runs-code.ts';
 import { type ModelVersionFile, readFailure } from '../model-directory.ts';
 import type { ModelSource } from '../model-source.ts';
 import { isTemporaryName, MAX_TREE_ENTRIES } from '../model-tree.ts';
@@ -25,7 +26,7 @@ export interface FileRules {
 export interface CheckedFiles {
   /** Of all files together. */
   readonly byteLength: number;
-  /** The model's file, or all of its directory, and its weights. */
+  /** The model's file, or all of its directory, and its weights; of a model that is code, all of the version's directory. */
   readonly modelPaths: readonly string[];
   /** Call it once the model is loaded. Rejects with UNAVAILABLE when a file was replaced, rewritten or removed meanwhile: then nobody knows what was loaded. */
   assertUnchanged(): Promise<void>;
@@ -85,7 +86,7 @@ export async function whyIncomplete(file: ModelVersionFile, config: ModelConfig)
 }
 
 /**
- * Holds everything that the version would read to the rules: the model's file (or all files of its directory), its external weights, what the configuration names, and the
+ * Holds everything that the version would read to the rules: the model's file (or all files of its directory; of code, all beside it), its external weights, what the configuration names, and the
  * `SHA256SUMS` of the model and of the version, where there are any. Labels are read, and checked, with the configuration.
  *
  * @throws InferenceError INVALID_ARGUMENT: the file, what is wrong with it and what to do; UNAVAILABLE: it is being replaced.
@@ -146,6 +147,12 @@ async function takeModel(
     inspection = await inspectModelFile(config.backend, opened, byteLength);
   };
   await check.take(modelPath, '', look, source.kind === 'file');
+  // Code reads, and runs, what lies beside it.
+  if (runsCode(config) && source.kind !== 'file') {
+    const directory = versionDirectory(file, config);
+    for (const path of await filesBelow(directory, within, showBelow(source, directory))) await check.take(path, '');
+    return;
+  }
   const { notSeen, externalFiles } = (inspection as ModelFileInspection | null) ?? { notSeen: null, externalFiles: [] };
   if (notSeen !== null) throw invalidArgument(`model file '${shown}' ${notSeen}: its weights in other files cannot be checked`);
   for (const { location } of externalFiles) {
