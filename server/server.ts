@@ -3,6 +3,7 @@ import { InferenceError } from '../proto/inference-error.ts';
 import { Admission } from './data-plane/admission.ts';
 import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
 import { RequestRecorder } from './data-plane/request-recorder.ts';
+import { runsCode } from './execution/runs-code.ts';
 import { systemClock } from './inference/clock.ts';
 import { servedShape } from './inference/model-signature.ts';
 import type { Logger } from './log.ts';
@@ -16,6 +17,7 @@ import { httpErrorBody } from './protocols/oip-rest/status.ts';
 import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
 import type { ProtocolContext } from './protocols/protocol.ts';
 import type { WebSocketLimits } from './protocols/websocket/endpoints.ts';
+import type { Model } from './repository/model.ts';
 import type { ModelRepository } from './repository/model-repository.ts';
 import { removeOwnOverrides, removeStaleOverrides } from './repository/override/override-directory.ts';
 import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
@@ -288,14 +290,20 @@ function modelTable(repository: ModelRepository, options: ServerOptions): ModelT
     const inputs = signature.inputs.map(summary);
     return {
       ...base,
-      backend: model.config.backend,
-      host: `${model.instanceCount} ${options.executionHost}`,
+      backend: model.plan === null ? model.config.backend : 'ensemble',
+      host: model.plan === null ? `${model.instanceCount} ${hostKindOf(model, options)}` : '-',
       maxBatchSize: signature.maxBatchSize,
       inputs: describeTensors(inputs),
       outputs: describeTensors(signature.outputs.map(summary)),
-      exampleInputs: inputs,
+      // A single request over HTTP is what neither of the two takes.
+      ...(model.isDecoupled || model.sequencePlan !== null ? {} : { exampleInputs: inputs }),
     };
   });
+}
+
+/** Models that are code have processes of their own, whatever the others have. */
+function hostKindOf({ config }: Model, { executionHost }: ServerOptions): string {
+  return runsCode(config) ? 'process' : executionHost;
 }
 
 /** A function that runs once; later calls get the same promise. */

@@ -186,8 +186,14 @@ function urlLines(models: readonly ModelTableRow[], urls: ServerUrls): string {
 }
 
 /** What to do first: an inference; where nothing serves yet, what brings a model in. null: there is no model that could serve. */
+/** A request of zeros means something to it. */
+function isEasy({ exampleInputs }: ModelTableRow): boolean {
+  return exampleInputs !== undefined && exampleInputs.every(({ datatype }) => datatype !== 'BYTES');
+}
+
 function exampleOf(models: readonly ModelTableRow[], url: string): string | null {
-  const ready = models.find(({ state }) => state === 'READY');
+  const allReady = models.filter(({ state }) => state === 'READY');
+  const ready = allReady.find(isEasy) ?? allReady.find(({ exampleInputs }) => exampleInputs !== undefined) ?? allReady[0];
   if (ready !== undefined) return exampleRequest(url, ready);
   const waiting = models.find(({ state }) => NOT_ASKED_FOR.includes(state));
   if (waiting === undefined) return null;

@@ -2,6 +2,8 @@
  * The files of the example model repository and of the request bodies that go with it, except for the weights of `digits`, which are
  * trained. The `simple` models are the ones that the clients' examples for V2 servers expect, by the same names.
  */
+
+import { digitPng } from './digit-png.ts';
 import { digitPixels, readDigits } from './digits-data.ts';
 import { correlationAdder, startAdder } from './sequence-models.ts';
 import { addSub, identity } from './test-models.ts';
@@ -25,6 +27,7 @@ export function exampleFiles(): ReadonlyMap<string, Uint8Array> {
     ['model-repository/digits/labels.txt', text(`${digitNames.join('\n')}\n`)],
     ['bench/models/requests/simple.json', text(simpleRequest())],
     ['bench/models/requests/digit.json', text(digitRequest())],
+    ['bench/models/requests/digit.png', digitPng([...shownPixels()], 8)],
   ]);
 }
 
@@ -161,9 +164,12 @@ function simpleRequest(): string {
 /** Which of the images kept for testing the request shows: one that a reader recognises in the numbers, too. */
 const shownDigit = 4;
 
+function shownPixels(): Float32Array {
+  return readDigits().test.pixels.subarray(shownDigit * digitPixels, (shownDigit + 1) * digitPixels);
+}
+
 function digitRequest(): string {
-  const { pixels } = readDigits().test;
-  const image = pixels.subarray(shownDigit * digitPixels, (shownDigit + 1) * digitPixels);
+  const image = shownPixels();
   const rows = Array.from({ length: 8 }, (_, row) => `            [${image.subarray(row * 8, row * 8 + 8).join(', ')}]`);
   return `{
   "inputs": [

@@ -100,5 +100,7 @@ describe('a tensor frame', () => {
       expect(decodeSequence(JSON.parse(JSON.stringify(encodeSequence(sequence))))).toEqual(sequence);
     }
     expect(decodeSequence(encodeSequence(null))).toBeNull();
+    for (const id of [String(2n ** 64n), '-1', '1e3']) expect(() => decodeSequence([1, id, 1, 0])).toThrow('whose id is no number');
+    expect(() => decodeSequence([0, 'x'.repeat(129), 1, 0])).toThrow('whose id is too long');
   });
 });

@@ -10,6 +10,9 @@ import { FRAME_HEADER_BYTES, FrameError, type FrameKind, MAX_CONTROL_BYTES, MAX_
 export type TensorRow = readonly (string | number)[];
 
 const LENGTH_BYTES = 4;
+const MAX_SEQUENCE_ID = 2n ** 64n - 1n;
+/** As many bytes as an id may have at the doors: it has no more characters. */
+const MAX_SEQUENCE_ID_CHARACTERS = 128;
 const MAX_RANK = 64;
 
 /** Typed arrays of any type can begin where a tensor does. */
@@ -153,7 +156,9 @@ export function decodeSequence(encoded: unknown): Sequence | null {
   if (encoded === 0 || encoded === undefined) return null;
   if (!Array.isArray(encoded) || typeof encoded[1] !== 'string') throw new FrameError('a sequence without its id');
   const text = encoded[1];
-  if (encoded[0] === 1 && !/^[0-9]{1,20}$/.test(text)) throw new FrameError('a sequence whose id is no number');
+  if (encoded[0] === 1 && !(/^[0-9]{1,20}$/.test(text) && BigInt(text) <= MAX_SEQUENCE_ID))
+    throw new FrameError('a sequence whose id is no number');
+  if (text.length > MAX_SEQUENCE_ID_CHARACTERS) throw new FrameError('a sequence whose id is too long');
   return { id: encoded[0] === 1 ? BigInt(text) : text, isStart: encoded[2] === 1, isEnd: encoded[3] === 1 };
 }
 
