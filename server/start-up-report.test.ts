@@ -77,7 +77,7 @@ test('the table is aligned; a reason stands where the tensors would', () => {
     [
       'model           version  state        backend      host       max batch  inputs -> outputs',
       'digits          1        READY        onnxruntime  1 process  32         x FP32[-1,4] -> label INT64[-1]',
-      'a-broken-model  1        UNAVAILABLE  onnxruntime                        Invalid argument: no such\\x0afile',
+      'a-broken-model  1        UNAVAILABLE  onnxruntime                        Invalid argument: no such; file',
       '',
     ].join('\n'),
   );

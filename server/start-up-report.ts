@@ -145,7 +145,7 @@ export function modelTable(models: readonly ModelTableRow[], isColoured: boolean
       isReady ? model.host : '',
       isReady ? String(model.maxBatchSize) : '',
     ];
-    const last = isReady ? `${model.inputs} -> ${model.outputs}` : model.reason;
+    const last = isReady ? `${model.inputs} -> ${model.outputs}` : model.reason.replaceAll(/\s*\n\s*/g, '; ');
     return [...cells.map((text) => cell(text, MAX_CELL)), cell(last, MAX_LAST_CELL)];
   });
   const table = [[...headings], ...rows];
@@ -188,7 +188,7 @@ function urlLines(models: readonly ModelTableRow[], urls: ServerUrls): string {
 /** What to do first: an inference; where nothing serves yet, what brings a model in. null: there is no model that could serve. */
 /** A request of zeros means something to it. */
 function isEasy({ exampleInputs }: ModelTableRow): boolean {
-  return exampleInputs !== undefined && exampleInputs.every(({ datatype }) => datatype !== 'BYTES');
+  return exampleInputs?.every(({ datatype }) => datatype !== 'BYTES') === true;
 }
 
 function exampleOf(models: readonly ModelTableRow[], url: string): string | null {

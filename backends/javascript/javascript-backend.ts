@@ -145,8 +145,15 @@ function withoutPath(message: string, { modelPath }: ModelSpec): string {
   return message.replaceAll(`${dirname(dirname(dirname(modelPath)))}/`, '');
 }
 
+/** Whatever is logged: a line in the log is no reason to fail a request. */
 function textOf(values: readonly unknown[]): string {
-  return values
-    .map((value) => (typeof value === 'string' ? value : inspect(value, { depth: 4, breakLength: Number.POSITIVE_INFINITY })))
-    .join(' ');
+  return values.map((value) => (typeof value === 'string' ? value : inspected(value))).join(' ');
+}
+
+function inspected(value: unknown): string {
+  try {
+    return inspect(value, { depth: 4, breakLength: Number.POSITIVE_INFINITY });
+  } catch {
+    return '[a value that has no text]';
+  }
 }

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { createRequire, register } from 'node:module';
 import { extname } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -24,9 +25,19 @@ export async function loadModule(path: string): Promise<LoadedModule> {
   try {
     exports = (await import(/* @vite-ignore */ pathToFileURL(path).href)) as Record<string, unknown>;
   } catch (error) {
-    throw codeFailure('the model could not be imported', error);
+    throw codeFailure('the model could not be imported', error, await syntaxErrorPlace(path, error));
   }
   return readExports(exports);
+}
+
+/** The error itself does not say where it is; `node --check` does, of the file itself. */
+function syntaxErrorPlace(path: string, error: unknown): Promise<string | undefined> {
+  if (!(error instanceof SyntaxError) || !/\.m?js$/.test(path)) return Promise.resolve(undefined);
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['--check', path], { timeout: 5000, maxBuffer: 2 ** 20 }, (_failure, _output, text) =>
+      resolve(/^(?:file:)?\/.*?\/(\d+\/[^/\n]+:\d+)$/m.exec(text)?.[1]),
+    );
+  });
 }
 
 let canStripTypes =
@@ -100,10 +111,10 @@ function optionalMethod(model: object, method: unknown, name: string): ((...args
 }
 
 /** An error of the model's code while it is loaded, with the line that threw it, without where that is on the machine. */
-export function codeFailure(what: string, error: unknown): InferenceError {
+export function codeFailure(what: string, error: unknown, place?: string): InferenceError {
   if (error instanceof InferenceError) return error;
   const text = error instanceof Error ? `${error.name}: ${error.message}` : shown(error);
-  const line = error instanceof Error ? /\/(\d+\/[^/\s]+:\d+(?::\d+)?)\)?$/m.exec(error.stack ?? '')?.[1] : undefined;
+  const line = place ?? (error instanceof Error ? /\/(\d+\/[^/\s]+:\d+(?::\d+)?)\)?$/m.exec(error.stack ?? '')?.[1] : undefined);
   return new InferenceError('INVALID_ARGUMENT', `${what}: ${text.slice(0, 1000)}${line === undefined ? '' : ` (${line})`}`, {
     cause: error,
   });

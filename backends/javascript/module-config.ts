@@ -2,7 +2,7 @@ import { datatypeFromConfig, findDatatype, MAX_TENSOR_BYTES } from '../../proto/
 import { invalidArgument } from '../../proto/inference-error.ts';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import type { ModelMetadata, ModelSpec, TensorMetadata } from '../api/backend.ts';
-import type { ModelInput, ModelOutput } from '../api/model-config.ts';
+import type { ModelConfig, ModelInput, ModelOutput, ModelSequenceBatchingControl } from '../api/model-config.ts';
 import { shown } from './tensor-from.ts';
 
 /** What a model's code says of itself, checked. */
@@ -50,14 +50,51 @@ export function metadataOf(spec: ModelSpec, declared: DeclaredConfig): ModelMeta
       `config.maxBatchSize: the code says ${declared.maxBatchSize}, max_batch_size in the configuration is ${maxBatchSize}: with 0 a model has no batch dimension; make them agree`,
     );
   }
-  const inputs = declared.inputs ?? config.input.map((tensor, i) => metadataFrom(tensor, `input[${i}]`, maxBatchSize > 0));
-  const outputs = declared.outputs ?? config.output.map((tensor, i) => metadataFrom(tensor, `output[${i}]`, maxBatchSize > 0));
+  const isBatching = maxBatchSize > 0;
+  const inputs = declared.inputs ?? [
+    ...config.input.map((tensor, i) => metadataFrom(tensor, `input[${i}]`, isBatching)),
+    ...sequenceInputs(config, isBatching),
+  ];
+  const outputs = declared.outputs ?? [
+    ...config.output.map((tensor, i) => metadataFrom(tensor, `output[${i}]`, isBatching)),
+    ...stateOutputs(config, isBatching),
+  ];
   if (outputs.length === 0) {
     throw invalidArgument(
       'the model says nothing of its inputs and outputs: list them in its configuration, or export const config = { maxBatchSize, inputs: [{ name, datatype, dims }], outputs: [...] }',
     );
   }
   return { inputs, outputs, maxBatchSize };
+}
+
+/** Controls and states of sequence_batching: code that has no list of its own takes them as the configuration makes them. */
+function sequenceInputs({ sequenceBatching, input }: ModelConfig, isBatching: boolean): TensorMetadata[] {
+  if (sequenceBatching === null) return [];
+  const controls = sequenceBatching.controlInput.flatMap(({ name, control: [first] }) =>
+    first === undefined ? [] : [sequenceTensor(name, controlType(first), [1], isBatching)],
+  );
+  const states = sequenceBatching.state.map(({ inputName, dataType, dims }) => sequenceTensor(inputName, dataType, dims, isBatching));
+  return [...controls, ...states].filter(({ name }) => !input.some((listed) => listed.name === name));
+}
+
+function stateOutputs({ sequenceBatching, output }: ModelConfig, isBatching: boolean): TensorMetadata[] {
+  if (sequenceBatching === null) return [];
+  return sequenceBatching.state
+    .filter(({ outputName }) => !output.some(({ name }) => name === outputName))
+    .map(({ outputName, dataType, dims }) => sequenceTensor(outputName, dataType, dims, isBatching));
+}
+
+function controlType(control: ModelSequenceBatchingControl): string {
+  if (control.kind === 'CONTROL_SEQUENCE_CORRID') return control.dataType;
+  if (control.fp32FalseTrue.length > 0) return 'TYPE_FP32';
+  return control.boolFalseTrue.length > 0 ? 'TYPE_BOOL' : 'TYPE_INT32';
+}
+
+function sequenceTensor(name: string, type: string, dims: readonly number[], isBatching: boolean): TensorMetadata {
+  const datatype = datatypeFromConfig(type);
+  if (datatype === undefined)
+    throw invalidArgument(`sequence_batching: data_type of '${name}': expected one such as TYPE_INT32, got ${type}`);
+  return { name, datatype, shape: isBatching ? [-1, ...dims] : [...dims], optional: false };
 }
 
 function metadataFrom(tensor: ModelInput | ModelOutput, field: string, isBatching: boolean): TensorMetadata {

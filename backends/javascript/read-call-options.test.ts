@@ -70,4 +70,10 @@ describe('the options of a call', () => {
     const given = (field === 'options' ? value : { [field]: value }) as CallOptions;
     expect(() => readCallOptions('m', given)).toThrow(new RegExp(`^call of model 'm': ${field}.*: expected .*, got `));
   });
+
+  it('one that there is not is refused, not passed over', () => {
+    const misspelt = [{ timeout: 5 }, { sequence: { id: 1, start: true } }] as object[] as CallOptions[];
+    expect(() => readCallOptions('m', misspelt[0])).toThrow(/: timeout: expected one of .*did you mean 'timeoutMs'/);
+    expect(() => readCallOptions('m', misspelt[1])).toThrow(/: sequence\.start: expected one of id, isStart, isEnd/);
+  });
 });

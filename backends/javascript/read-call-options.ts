@@ -1,6 +1,7 @@
 /** @hotpath once per call that the model's code makes (measured by request-channel.bench.ts) */
 
 import { invalidArgument } from '../../proto/inference-error.ts';
+import { didYouMean } from '../../proto/nearest-name.ts';
 import type { RequestSequence } from '../api/backend.ts';
 import type { CallOptions } from './model-api.ts';
 import { shown } from './tensor-from.ts';
@@ -23,6 +24,8 @@ export interface ReadCallOptions {
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const MAX_SEQUENCE_ID = 2n ** 64n - 1n;
 const MAX_SEQUENCE_ID_BYTES = 128;
+const OPTIONS: readonly string[] = ['version', 'outputs', 'parameters', 'id', 'priority', 'sequence', 'timeoutMs', 'signal'];
+const SEQUENCE_OPTIONS: readonly string[] = ['id', 'isStart', 'isEnd'];
 const none: ReadCallOptions = {
   version: '',
   outputs: [],
@@ -38,6 +41,7 @@ const none: ReadCallOptions = {
 export function readCallOptions(model: string, given: CallOptions | undefined): ReadCallOptions {
   if (given === undefined) return none;
   if (typeof given !== 'object' || given === null) throw wrong(model, 'options', 'an object', given);
+  refuseUnknown(model, '', given, OPTIONS);
   const { version = '', outputs = [], parameters = {}, id = '', priority = 0, sequence, timeoutMs, signal } = given;
   if (typeof version !== 'string' && !(typeof version === 'number' && Number.isSafeInteger(version)))
     throw wrong(model, 'version', 'a whole number or a string', version);
@@ -73,6 +77,7 @@ function checkParameters(model: string, parameters: unknown): void {
 /** As at the doors: 0 and "" are none. */
 function sequenceFrom(model: string, sequence: NonNullable<CallOptions['sequence']>): RequestSequence | null {
   if (typeof sequence !== 'object' || sequence === null) throw wrong(model, 'sequence', '{ id, isStart, isEnd }', sequence);
+  refuseUnknown(model, 'sequence.', sequence, SEQUENCE_OPTIONS);
   const { id, isStart = false, isEnd = false } = sequence;
   const isNumber = typeof id === 'bigint' || (typeof id === 'number' && Number.isSafeInteger(id));
   const isRight = isNumber
@@ -82,6 +87,14 @@ function sequenceFrom(model: string, sequence: NonNullable<CallOptions['sequence
     throw wrong(model, 'sequence.id', `a whole number from 0 to 2^64-1, or a string of at most ${MAX_SEQUENCE_ID_BYTES} bytes`, id);
   const key = isNumber ? BigInt(id) : String(id);
   return key === 0n || key === '' ? null : { id: key, isStart: isStart === true, isEnd: isEnd === true };
+}
+
+/** A misspelt time limit would be none. */
+function refuseUnknown(model: string, at: string, given: object, known: readonly string[]): void {
+  for (const name in given) {
+    if (!known.includes(name))
+      throw invalidArgument(`call of model '${model}': ${at}${name}: expected one of ${known.join(', ')}${didYouMean(name, known)}`);
+  }
 }
 
 function wrong(model: string, field: string, expected: string, got: unknown): Error {

@@ -44,6 +44,10 @@ export class ResultReader {
   outputs(given: unknown, rows: number): Tensor[] {
     if (typeof given !== 'object' || given === null || Array.isArray(given))
       throw new OutputFault(`execute gave ${shown(given)} for a request, expected its outputs by name`);
+    if (given instanceof Promise)
+      throw new OutputFault(
+        'execute gave a promise for a request, expected its outputs by name; write return Promise.all(requests.map(...))',
+      );
     for (const name of Object.keys(given)) {
       if (!this.#names.includes(name))
         throw new OutputFault(

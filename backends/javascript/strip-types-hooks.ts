@@ -22,6 +22,16 @@ export async function load<Result>(
   nextLoad: (url: string, context: object) => Promise<Result>,
 ): Promise<Result | LoadResult> {
   if (!url.startsWith('file:') || !/\.m?ts$/.test(url)) return nextLoad(url, context);
-  const { code } = transformSync(await readFile(fileURLToPath(url), 'utf8'), { mode: 'strip-only' });
-  return { format: 'module', source: code, shortCircuit: true };
+  return { format: 'module', source: strip(await readFile(fileURLToPath(url), 'utf8')), shortCircuit: true };
+}
+
+/** What the transformer throws is a drawing of the place, several lines of text. */
+function strip(source: string): string {
+  try {
+    return transformSync(source, { mode: 'strip-only' }).code;
+  } catch (error) {
+    if (typeof error !== 'string') throw error;
+    const [, what, place] = /^\s*\S (.*)\n\s*\S+\[(\d+:\d+)\]/.exec(error) ?? [];
+    throw new SyntaxError(what === undefined ? error.trim() : `${what} (${place})`);
+  }
 }

@@ -136,8 +136,8 @@ function shapeFrom(what: string, given: unknown): number[] {
   if (!isList) throw invalidArgument(`${what}: shape: expected a list of dimensions, got ${shown(given)}`);
   const shape = Array.from(given as ArrayLike<unknown>, (dim) => (typeof dim === 'bigint' ? Number(dim) : dim));
   if (shape.length > 64 || !shape.every((dim): dim is number => typeof dim === 'number' && dim >= 0) || elementCount(shape) < 0) {
-    const dims = `${shape.slice(0, 64).map(shown).join(',')}${shape.length > 64 ? `,... (${shape.length} dimensions)` : ''}`;
-    throw invalidArgument(`${what}: shape: expected at most 64 whole numbers of 0 or more, got [${dims}]`);
+    const dims = `${shape.slice(0, 64).map(shown).join(',')}${shape.length > 64 ? `,... (${shape.length} dimensions, at most 64)` : ''}`;
+    throw invalidArgument(`${what}: shape: expected whole numbers of 0 or more, got [${dims}]`);
   }
   return shape;
 }

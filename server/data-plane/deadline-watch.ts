@@ -129,7 +129,8 @@ export class DeadlineWatch {
   #setTimer(deadlineNs: number): void {
     if (this.#timer !== null) this.#clock.clear(this.#timer);
     this.#timerNs = deadlineNs;
-    this.#timer = this.#clock.schedule(this.#run, Math.min(Math.max(0, deadlineNs - this.#clock.nowNs()), LONGEST_TIMER_NS));
+    const delayNs = Math.min(Math.max(0, deadlineNs - this.#clock.nowNs()), LONGEST_TIMER_NS);
+    this.#timer = this.#clock.schedule(this.#run, delayNs, true);
   }
 
   #clearTimer(): void {

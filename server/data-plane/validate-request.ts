@@ -60,7 +60,7 @@ function checkOutputs(request: InferenceRequest, signature: ModelSignature): voi
     const { name } = outputs[i]!;
     if (!signature.outputIndex.has(name)) {
       throw invalidArgument(
-        `unexpected inference output '${name}' for model '${signature.modelName}'${didYouMean(name, signature.outputIndex.keys())} Its outputs are: ${names(signature.outputs)}`,
+        `unexpected inference output '${name}' for model '${signature.modelName}'${didYouMean(name, signature.outputIndex.keys()) || '.'} Its outputs are: ${names(signature.outputs)}`,
       );
     }
     for (let j = 0; j < i; j++) {
@@ -90,7 +90,7 @@ function bindInputs(request: InferenceRequest, signature: ModelSignature): reado
     const index = signature.inputIndex.get(tensor.name);
     if (index === undefined) {
       throw invalidArgument(
-        `unexpected inference input '${tensor.name}' for model '${signature.modelName}'${didYouMean(tensor.name, signature.inputIndex.keys())} Its inputs are: ${names(specs)}`,
+        `unexpected inference input '${tensor.name}' for model '${signature.modelName}'${didYouMean(tensor.name, signature.inputIndex.keys()) || '.'} Its inputs are: ${names(specs)}`,
       );
     }
     if (bound[index] !== null) throw invalidArgument(`input '${tensor.name}' already exists in request: send each input once`);

@@ -22,7 +22,13 @@ export default class {
 }`,
   'asks/config.pbtxt': `input [{ name: "IN" data_type: TYPE_FP32 dims: [ -1 ] }] output [{ name: "OUT" data_type: TYPE_FP32 dims: [ -1 ] }] parameters { key: "colour" value: { string_value: "blue" } }`,
   'deaf/1/model.mjs': `${vector(0)}
-export const execute = async ([{ inputs: { IN } }]) => (IN.data[0] === 0 ? new Promise(() => {}) : [{ OUT: IN }]);`,
+export const execute = async ([{ inputs: { IN } }]) => {
+  if (IN.data[0] === 0) return new Promise(() => {});
+  if (IN.data[0] > 99) await new Promise((resolve) => setTimeout(resolve, IN.data[0]));
+  return [{ OUT: IN }];
+};`,
+  'promising/1/model.mjs': `${vector(0)}
+export const execute = (requests) => requests.map(async ({ inputs: { IN } }) => ({ OUT: IN }));`,
   'leaky/1/model.mjs': `${vector(0)}
 export const execute = ([{ inputs: { IN } }]) => {
   const all = [];
@@ -105,6 +111,10 @@ describe('what a model does wrong is its own loss', () => {
     expect(reason).toMatch(/quarantined/);
   });
 
+  it('a promise for a single request is called by its name', async () => {
+    expect((await infer('promising', [1])).json.error).toMatch(/gave a promise for a request.*Promise\.all/);
+  });
+
   it('a flood of words does not drown the server', async () => {
     const shouting = infer('chatty', [0]);
     await until(() => server.stderr.includes('blah blah blah'));
@@ -131,6 +141,16 @@ describe('what a model does wrong is its own loss', () => {
     expect(await outOf('deaf', [2])).toEqual([2]);
     expect(server.hosts()).toEqual(hosts);
   });
+
+  it('nor those that are answered meanwhile, for as long as there are any', async () => {
+    const hangs = infer('deaf', [0]);
+    const others: Promise<Answer>[] = [];
+    // Past the time that an execution may take, twice.
+    for (const end = performance.now() + 5000; performance.now() < end; await new Promise((resolve) => setTimeout(resolve, 300)))
+      others.push(infer('deaf', [1000]));
+    expect((await hangs).status).toBe(504);
+    expect((await Promise.all(others)).map(({ status }) => status)).toEqual(others.map(() => 200));
+  }, 20_000);
 });
 
 /** Hosts whose command line is that of a host of code: no small young generation. */
@@ -151,7 +171,7 @@ describe('loading', () => {
 
   it('says what is wrong with a model', async () => {
     const own = await start({
-      'syntax/1/model.mjs': 'export const execute = (;',
+      'syntax/1/model.mjs': '\nexport const execute = (;',
       'nothing/1/model.mjs': `${vector(0)} export const excute = 1;`,
       'throws/1/model.mjs': `${identity} throw new TypeError('at the top');`,
       'initialises/1/model.mjs': `${identity} export const initialize = async () => { throw new Error('no licence'); };`,
@@ -170,7 +190,7 @@ describe('loading', () => {
       (await own.post('/v2/repository/index', '')).json.map((row: { name: string; reason?: string }) => [row.name, row.reason ?? '']),
     );
     expect(Object.fromEntries(index)).toEqual({
-      syntax: expect.stringMatching(/could not be imported: SyntaxError/),
+      syntax: expect.stringMatching(/could not be imported: SyntaxError: .* \(1\/model\.mjs:2\)/),
       nothing: expect.stringMatching(/execute: expected a function/),
       throws: expect.stringMatching(/TypeError: at the top \(1\/model\.mjs:2:\d+\)/),
       initialises: expect.stringMatching(/initialize failed: Error: no licence/),
@@ -246,11 +266,12 @@ describe('loading', () => {
     const typed = `${vector(0)}
 interface Request { readonly inputs: Record<string, { readonly data: Float32Array }> }
 export const execute = (requests: readonly Request[]): object[] => requests.map(({ inputs }): object => ({ OUT: inputs['IN']!.data }));`;
-    const own = await start({ 'typed/1/model.ts': typed });
+    const own = await start({ 'typed/1/model.ts': typed, 'wrong/1/model.ts': 'export const a: number = 1;\nexport const b: = 2;' });
+    const why = (await own.post('/v2/repository/index', '')).json.find(({ name }: { name: string }) => name === 'wrong').reason;
+    if (!/needs Node/.test(why)) expect(why).toMatch(/could not be imported: SyntaxError.*: \S.*expected/i);
     const { status } = await own.post('/v2/models/typed/infer', body([3]));
     if (status === 200) return;
-    const [{ reason }] = (await own.post('/v2/repository/index', '')).json;
-    expect(reason).toMatch(/needs Node\.js 22\.13 or later, or the package 'amaro'/);
+    expect(why).toMatch(/needs Node\.js 22\.13 or later, or the package 'amaro'/);
     expect(Number(process.versions.node.split('.')[0])).toBeLessThan(22);
   });
 });

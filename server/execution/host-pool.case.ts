@@ -1,6 +1,6 @@
 /** What the tests of host pools share: pools that end with their test, and models in service. */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { InferenceError } from '../../proto/inference-error.ts';
 import { type ExecutionResult, execute, float32, floats, ModelFiles, type TestInput } from './execution-host.case.ts';
@@ -69,4 +69,11 @@ export async function expectAnswer(served: Served): Promise<void> {
 
 export function isRunning(pid: number): boolean {
   return existsSync(`/proc/${pid}/stat`) && !/^[ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!);
+}
+
+/** Processes that this one has started. */
+export function childPids(): number[] {
+  return readdirSync('/proc/self/task').flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number),
+  );
 }

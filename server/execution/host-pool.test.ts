@@ -1,8 +1,10 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { addSub, endlessLoop, identity } from '../../bench/models/test-models.ts';
 import { execute, float32, floats, rejection } from './execution-host.case.ts';
-import { createPool, expectAnswer, files, isRunning, row, Served, stopPools } from './host-pool.case.ts';
+import { childPids, createPool, expectAnswer, files, isRunning, row, Served, stopPools } from './host-pool.case.ts';
 
 const lyingHost = fileURLToPath(new URL('./fixtures/lying-host.mjs', import.meta.url));
 const one = float32('INPUT0', [1, 1], [1]);
@@ -103,6 +105,23 @@ describe('where models run', () => {
     for (const count of [0, -1, 1.5, 1e9]) {
       expect(await rejection(Served.load(pool, 'count', identity('FP32'), count))).toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
+  });
+});
+
+describe('a host that never gets ready', () => {
+  it('holds up neither the end of its pool nor outlives it', async () => {
+    const entry = join(files.directory, 'stuck-host.mjs');
+    writeFileSync(entry, 'setInterval(() => {}, 1000);');
+    const before = new Set(childPids());
+    const pool = createPool({ entry, startTimeoutMs: 60_000 });
+    const loading = rejection(Served.load(pool, 'stuck', identity('FP32')));
+    const started = (): number | undefined => childPids().find((pid) => !before.has(pid));
+    await vi.waitUntil(() => started() !== undefined);
+    const pid = started()!;
+    process.kill(pid, 'SIGSTOP');
+    await pool.stop();
+    expect(isRunning(pid)).toBe(false);
+    expect(await loading).toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('stopping') });
   });
 });
 

@@ -79,6 +79,8 @@ export class HostSlot {
   readonly #log: HostLog;
   readonly #owner: HostSlotOwner;
   #host: ProcessHost | null = null;
+  /** Not ready yet, which may take until its start has timed out. */
+  #starting: ProcessHost | null = null;
   /** What changes the slot happens one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #endTimes: number[] = [];
@@ -204,7 +206,7 @@ export class HostSlot {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#cancelBackoff?.();
-    await this.#host?.stop();
+    await Promise.all([this.#host?.stop(), this.#starting?.stop()]);
     await this.#queue;
     await this.#host?.stop();
   }
@@ -231,7 +233,17 @@ export class HostSlot {
 
   async #liveHost(): Promise<ProcessHost> {
     if (this.#host?.isAlive === true) return this.#host;
-    const host = await ProcessHost.start(this.#options);
+    let host: ProcessHost;
+    try {
+      host = await ProcessHost.start(this.#options, (starting) => {
+        this.#starting = starting;
+      });
+    } catch (error) {
+      if (this.#isStopped) throw new InferenceError('UNAVAILABLE', 'the server is stopping');
+      throw error;
+    } finally {
+      this.#starting = null;
+    }
     this.#host = host;
     if (this.#isStopped) {
       await host.stop();
@@ -309,6 +321,7 @@ export class HostSlot {
         failedStarts = 0;
         for (const placement of wanted) await this.#reload(host, placement);
       } catch (error) {
+        if (this.#isStopped) return;
         // Ends as it does when it died after all: the loop looks again.
         this.#endTimes.push(performance.now());
         failedStarts++;

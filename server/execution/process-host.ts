@@ -71,8 +71,8 @@ export class ProcessHost implements ExecutionHost {
   #resolveReady: () => void = () => {};
   #rejectReady: (error: InferenceError) => void = () => {};
 
-  /** Resolves when the host is ready for its first load. Rejects with UNAVAILABLE when it can't be started. */
-  static async start(options: Partial<ProcessHostOptions> = {}): Promise<ProcessHost> {
+  /** Resolves when the host is ready for its first load. Rejects with UNAVAILABLE when it can't be started. `onSpawned` gets it before that, to stop it. */
+  static async start(options: Partial<ProcessHostOptions> = {}, onSpawned?: (host: ProcessHost) => void): Promise<ProcessHost> {
     const complete = completeHostOptions(options);
     let host: ProcessHost;
     try {
@@ -81,6 +81,7 @@ export class ProcessHost implements ExecutionHost {
       const reason = error instanceof Error ? error.message : String(error);
       throw new InferenceError('UNAVAILABLE', `an execution host can't be started: ${reason}`, { cause: error });
     }
+    onSpawned?.(host);
     await host.#becomeReady();
     return host;
   }
@@ -142,7 +143,7 @@ export class ProcessHost implements ExecutionHost {
   async stop(): Promise<void> {
     if (this.#ending === null) {
       // One that is busy would not hear of it before its batch ends, and nobody waits for that.
-      const graceMs = this.#link.inflight.count > 0 ? 0 : STOP_GRACE_MS;
+      const graceMs = this.#link.inflight.count > 0 || !this.#isReady ? 0 : STOP_GRACE_MS;
       this.#control.end();
       this.#link.announceControl();
       this.#end({ reason: 'was stopped by the server', blamed: null, expected: true }, null);

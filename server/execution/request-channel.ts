@@ -15,7 +15,7 @@ const SOON_NS = 200_000;
 
 export class RequestChannel extends ProcessChannel implements InstanceChannel {
   readonly #link: RequestLink;
-  readonly #maxBatches: number;
+  readonly maxBatches: number;
   /** Of those in flight, the ones whose code waits for something else than this instance. */
   waitingCount = 0;
 
@@ -30,19 +30,19 @@ export class RequestChannel extends ProcessChannel implements InstanceChannel {
   ) {
     super(tensors, instance, onCapacity, dispose);
     this.#link = link;
-    this.#maxBatches = maxBatches >= 1 ? Math.min(Math.floor(maxBatches), MAX_BATCHES_PER_INSTANCE) : MAX_BATCHES_PER_INSTANCE;
+    this.maxBatches = maxBatches >= 1 ? Math.min(Math.floor(maxBatches), MAX_BATCHES_PER_INSTANCE) : MAX_BATCHES_PER_INSTANCE;
   }
 
   get hasCapacity(): boolean {
     const count = this.inflightCount;
-    return (count < this.#maxBatches && count - this.waitingCount < MIN_UNBEGUN && this.takesWork) || this.isFree;
+    return (count < this.maxBatches && count - this.waitingCount < MIN_UNBEGUN && this.takesWork) || this.isFree;
   }
 
   get isFree(): boolean {
     const count = this.inflightCount;
     const unbegun = count - this.waitingCount;
     const isSoon = unbegun === 0 || (unbegun < MAX_UNBEGUN && unbegun * this.tensors.lastRunNs < SOON_NS);
-    return isSoon && count < this.#maxBatches && this.takesWork;
+    return isSoon && count < this.maxBatches && this.takesWork;
   }
 
   /** Its host waits in its event loop, which only a frame wakes. */

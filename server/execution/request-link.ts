@@ -183,7 +183,8 @@ export class RequestLink implements HostLink, WatchedExecutions {
   /** A batch whose code waits is given up alone: the host has answered for less since, and others wait in it too. */
   abandonHead(seconds: number): boolean {
     const head = this.#head();
-    if (head === null || head.isAbandoned || !head.isWaiting) return false;
+    if (head === null || !head.isWaiting) return false;
+    if (head.isAbandoned) return this.#isSpared(head);
     const { key } = head.channel.tensors;
     head.isAbandoned = true;
     head.sinceMs = performance.now();
@@ -192,6 +193,15 @@ export class RequestLink implements HostLink, WatchedExecutions {
     this.#onEnded(head.sequence);
     const text = `model '${key}' did not end within the ${seconds} s that an execution may take: it waits for something that does not come`;
     head.batch.fail(new InferenceError('DEADLINE_EXCEEDED', text, { failureReason: 'BACKEND' }));
+    return true;
+  }
+
+  /** The end of a host gives back what given-up code holds on to; while others are being answered, and it is little, that can wait. */
+  #isSpared(head: RequestRun): boolean {
+    let abandoned = 0;
+    for (const run of this.#runs.values()) if (run.isAbandoned) abandoned++;
+    if (abandoned === this.#runs.size || abandoned > head.channel.maxBatches / 4) return false;
+    head.sinceMs = performance.now();
     return true;
   }
 

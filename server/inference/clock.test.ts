@@ -27,4 +27,12 @@ describe('the system clock', () => {
     await new Promise((resolve) => setTimeout(resolve, 5));
     expect(calls).toBe(0);
   });
+
+  test('sleeps where a callback may be late', () => {
+    const exact = systemClock.schedule(() => {}, 100_000);
+    const late = systemClock.schedule(() => {}, 100_000, true);
+    const sleeping = setTimeout(() => {}, 1);
+    expect([exact, late].map((timer) => timer.constructor === sleeping.constructor)).toEqual([false, true]);
+    for (const timer of [exact, late, sleeping]) systemClock.clear(timer);
+  });
 });

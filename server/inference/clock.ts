@@ -4,8 +4,11 @@
  */
 export interface Clock {
   nowNs(): number;
-  /** Calls back once, not before `delayNs` have passed. Returns a handle for {@link clear}. */
-  schedule(callback: () => void, delayNs: number): ClockTimer;
+  /**
+   * Calls back once, not before `delayNs` have passed. Returns a handle for {@link clear}. `mayBeLate`: a millisecond more does no harm, as with deadlines, of which
+   * one may pass in every millisecond; the loop sleeps meanwhile.
+   */
+  schedule(callback: () => void, delayNs: number, mayBeLate?: boolean): ClockTimer;
   clear(timer: ClockTimer): void;
   /** Calls back once the event loop has collected what is already there to be read: the end of this tick. */
   endOfTick(callback: () => void): void;
@@ -40,8 +43,8 @@ const SHORT_NS = 1e6;
 /** The process's monotonic clock. Delays of a millisecond and more are rounded up to what setTimeout can do. */
 export const systemClock: Clock = {
   nowNs: () => performance.now() * 1e6,
-  schedule: (callback, delayNs) =>
-    delayNs < SHORT_NS ? new ShortTimer(callback, delayNs) : setTimeout(callback, Math.ceil(delayNs / 1e6)),
+  schedule: (callback, delayNs, mayBeLate = false) =>
+    delayNs < SHORT_NS && !mayBeLate ? new ShortTimer(callback, delayNs) : setTimeout(callback, Math.ceil(delayNs / 1e6)),
   clear: (timer) => {
     if (timer instanceof ShortTimer) timer.clear();
     else clearTimeout(timer as NodeJS.Timeout);

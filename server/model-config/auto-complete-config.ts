@@ -215,7 +215,7 @@ function checkMadeInputs(config: ModelConfig, metadata: ModelMetadata, mismatche
       };
       if (known === undefined) {
         const names = metadata.inputs.map((tensor) => tensor.name);
-        mismatch(`target_name[${at}]`, `the model has no such input${didYouMean(name, names)} Its inputs are: ${names.join(', ')}`);
+        mismatch(`target_name[${at}]`, `the model has no such input${didYouMean(name, names) || '.'} Its inputs are: ${names.join(', ')}`);
       } else if (DATATYPES[known.datatype].configName !== dataType) {
         mismatch('data_type', `the model says ${DATATYPES[known.datatype].configName}, the configuration ${dataType}`);
       } else if (known.shape.length !== rank) {

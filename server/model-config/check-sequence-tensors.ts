@@ -73,7 +73,7 @@ function find(
   const known = tensors.find((tensor) => tensor.name === name);
   if (known !== undefined) return known;
   const names = tensors.map((tensor) => tensor.name);
-  mismatch(field, `the model has no ${side} '${name}'${didYouMean(name, names)} Its ${side}s are: ${names.join(', ')}`);
+  mismatch(field, `the model has no ${side} '${name}'${didYouMean(name, names) || '.'} Its ${side}s are: ${names.join(', ')}`);
   return null;
 }
 

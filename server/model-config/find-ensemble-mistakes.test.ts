@@ -60,6 +60,24 @@ describe('the graph of an ensemble', () => {
   });
 });
 
+describe('an ensemble of many steps', () => {
+  it('is refused past a number of them, and looked through fast up to it', () => {
+    const chain = (count: number): string[] => Array.from({ length: count }, (_, at) => `a: t${at} -> t${at + 1}`).reverse();
+    expect(mistakes(ensemble(['t1025'], chain(1025)))).toEqual([
+      'ensemble_scheduling.step: expected at most 1024 steps, got 1025; put some of them into an ensemble of their own',
+    ]);
+    // Names that nothing makes, each near to all others: only the first few are compared.
+    const found = mistakes(
+      ensemble(
+        ['OUT'],
+        Array.from({ length: 1000 }, (_, at) => `a: tensor_${at}_in -> tensor_${at}_out`),
+      ),
+    );
+    expect(found.filter((text) => text.includes('nothing makes'))).toHaveLength(1000);
+    expect(found.filter((text) => text.includes('did you mean'))).toHaveLength(16);
+  });
+});
+
 describe('an ensemble and its models', () => {
   const io = (name: string, dims: readonly number[], dataType = 'TYPE_FP32') => ({ name, dataType, dims, optional: false });
   const plain: StepModel = { maxBatchSize: 0, inputs: [io('X', [4])], outputs: [io('Y', [4])], isDecoupled: false };

@@ -3,6 +3,11 @@ import { didYouMean } from '../../proto/nearest-name.ts';
 
 type Mistake = (field: string, message: string) => void;
 
+/** More than any graph that people draw, and few enough to be put together within milliseconds. */
+const MAX_STEPS = 1024;
+/** A hint compares a name with all others. */
+const MAX_HINTS = 16;
+
 /** A step, or the fallback of one, that makes a tensor. */
 interface Producer {
   /** Index of the step; -1: an input of the ensemble. */
@@ -31,6 +36,13 @@ export function findEnsembleMistakes(config: ModelConfig, mistake: Mistake): voi
     mistake('ensemble_scheduling.step', 'expected at least one step, got none');
     return;
   }
+  if (steps.length > MAX_STEPS) {
+    mistake(
+      'ensemble_scheduling.step',
+      `expected at most ${MAX_STEPS} steps, got ${steps.length}; put some of them into an ensemble of their own`,
+    );
+    return;
+  }
   for (const list of ['input', 'output'] as const) {
     if (config[list].length === 0) mistake(list, `expected the ensemble's ${list}s: no model file tells them`);
     for (const [index, { reshape }] of config[list].entries()) {
@@ -41,16 +53,17 @@ export function findEnsembleMistakes(config: ModelConfig, mistake: Mistake): voi
 
   const producers = producersOf(config, steps, mistake);
   const used = new Set(config.output.map(({ name }) => name));
+  let hintsLeft = MAX_HINTS;
+  const hintOf = (tensor: string): string => (hintsLeft-- > 0 ? didYouMean(tensor, producers.keys()) : '');
   for (const [index, step] of steps.entries()) {
     for (const [field, tensor] of neededBy(step, `ensemble_scheduling.step[${index}]`)) {
       used.add(tensor);
       if (producers.has(tensor)) continue;
-      const hint = didYouMean(tensor, producers.keys());
-      mistake(field, `nothing makes the tensor '${tensor}': it is no input of the ensemble and no step's output${hint}`);
+      mistake(field, `nothing makes the tensor '${tensor}': it is no input of the ensemble and no step's output${hintOf(tensor)}`);
     }
   }
   for (const [index, { name }] of config.output.entries()) {
-    if (!producers.has(name)) mistake(`output[${index}].name`, `no step makes the output '${name}'${didYouMean(name, producers.keys())}`);
+    if (!producers.has(name)) mistake(`output[${index}].name`, `no step makes the output '${name}'${hintOf(name)}`);
   }
   const cycle = findCycle(steps, producers);
   if (cycle !== null) mistake('ensemble_scheduling.step', `the steps wait for each other: ${cycle.join(' -> ')}; break the circle`);

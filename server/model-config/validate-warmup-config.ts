@@ -67,7 +67,10 @@ function compareInput(path: string, name: string, input: ModelWarmupInput, input
   const listed = inputs.find((one) => one.name === name);
   if (listed === undefined) {
     const names = inputs.map((one) => one.name);
-    mistake(path, `the model has no input '${name}'${didYouMean(name, names)} Its inputs are ${names.map((one) => `'${one}'`).join(', ')}`);
+    mistake(
+      path,
+      `the model has no input '${name}'${didYouMean(name, names) || '.'} Its inputs are ${names.map((one) => `'${one}'`).join(', ')}`,
+    );
     return;
   }
   if (input.dataType !== listed.dataType && input.dataType !== 'TYPE_INVALID')

@@ -103,6 +103,10 @@ class BatchRun implements BatchContext {
     this.#runs.scheduler.onBatchDivided(requests);
   }
 
+  onRequestGone(): void {
+    this.#runs.scheduler.onRequestGone?.();
+  }
+
   onFault(error: unknown): void {
     this.#runs.scheduler.onFault(error);
   }

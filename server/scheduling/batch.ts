@@ -24,6 +24,8 @@ export interface BatchContext {
   onExecuted?(batch: Batch, durationNs: number): void;
   /** Takes back the requests of a batch that failed, to run them in smaller ones; they are still executing. */
   onBatchDivided(requests: readonly InferenceRequest[]): void;
+  /** The caller of one that executes has gone. */
+  onRequestGone?(): void;
   /** Null: each request is answered at once, with the outputs that it wants. */
   readonly responder: BatchResponder | null;
   /** A caller threw on its answer: a fault of the server's that must not cost the batch's other callers theirs. */
@@ -121,6 +123,7 @@ export class Batch implements ExecutionBatch, RequestHolder {
     request.holder = null;
     const instance = this.#instance;
     if (instance?.abandon !== undefined) instance.abandon(this, this.requests.indexOf(request));
+    this.#context.onRequestGone?.();
   }
 
   /** Models that run in batches answer once. */

@@ -9,11 +9,13 @@ import type { ModelReporter } from '../metrics/model-reporter.ts';
 import { Batch, type BatchContext, type BatchResponder } from './batch.ts';
 import { BatchRuns, rowsOf } from './batch-runs.ts';
 import { capBatch } from './cap-batch.ts';
+import { EndInTurns } from './end-in-turns.ts';
 import { type BatchDecision, type BatchPolicy, formBatch } from './form-batch.ts';
 import type { BatchAdvisor } from './learned/batch-advisor.ts';
 import { PendingQueue } from './pending-queue.ts';
 import { PolicyQueue } from './policy-queue.ts';
 import { type QueuePolicies, timeoutExpired } from './queue-policy.ts';
+import { QueueSweep } from './queue-sweep.ts';
 import type { RequestQueue } from './request-queue.ts';
 import { ResponseOrder } from './response-order.ts';
 import { queueFull, type Scheduler, schedulerStopping } from './scheduler.ts';
@@ -86,10 +88,10 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   /** For the earliest deadline or timeout, while instances leave requests waiting. */
   #expiryTimer: ClockTimer | null = null;
   #expiryTimerNs = Number.POSITIVE_INFINITY;
-  /** Requests in the queue or in `#parts` that have ended. */
+  /** Requests in the queue or in `#parts` that have ended since the last look at these. */
   #goneCount = 0;
-  /** No deadline in the queue is earlier, so that queues without deadlines are never searched for one. */
-  #earliestDeadlineNs = Number.POSITIVE_INFINITY;
+  readonly #sweep: QueueSweep;
+  readonly #ending: EndInTurns;
   #onStopped: (() => void) | null = null;
   #isStopping = false;
   readonly #runDispatch: () => void;
@@ -106,6 +108,8 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     this.#runs = this.#advisor === null ? null : new BatchRuns(this, this.#advisor);
     const queuePolicies = options.queuePolicies ?? null;
     this.#queue = queuePolicies === null ? new PendingQueue(options.maxQueueSize) : new PolicyQueue(queuePolicies);
+    this.#ending = new EndInTurns(options.clock, options.onFault, () => this.#settleStop());
+    this.#sweep = new QueueSweep(this.#queue, options.clock, this.#ending, options.policy.maxBatchSize);
     const maxEarly = MAX_EARLY_BATCHES * Math.max(1, options.policy.maxBatchSize);
     this.#order = options.preservesOrder === true ? new ResponseOrder(options.signature, maxEarly, options.onFault) : null;
     this.responder = this.#order;
@@ -118,7 +122,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   }
 
   get inflightCount(): number {
-    return this.#queue.length + this.#executing;
+    return this.#queue.length + this.#executing + this.#ending.length;
   }
 
   get pendingCount(): number {
@@ -137,32 +141,43 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
       if (refusal !== null) throw refusal;
     }
     if (!queue.push(request)) {
-      if (this.#goneCount === 0) throw queueFull(this.signature.modelName, queue.maxSizeFor(request));
-      this.#dropGone();
+      if (!this.#sweep.run(nowNs)) throw queueFull(this.signature.modelName, queue.maxSizeFor(request));
+      this.poke();
       if (!queue.push(request)) throw queueFull(this.signature.modelName, queue.maxSizeFor(request));
     }
     request.holder = this;
-    if (request.deadlineNs < this.#earliestDeadlineNs) this.#earliestDeadlineNs = request.deadlineNs;
+    if (request.deadlineNs < this.#sweep.earliestDeadlineNs) this.#sweep.earliestDeadlineNs = request.deadlineNs;
     this.reporter.pendingCount = queue.length;
     this.poke();
   }
 
   poke(): void {
     if (this.#isDispatchScheduled || (this.#queue.length === 0 && this.#parts.length === 0)) return;
-    this.#isDispatchScheduled = true;
     // In a long tick the host would be asleep again before its batch is there.
     if (this.#lastTake <= QUIET_BATCH && this.#policy.maxQueueDelayNs === 0) this.#instances.expect();
+    this.#scheduleDispatch();
+  }
+
+  #scheduleDispatch(): void {
+    this.#isDispatchScheduled = true;
     this.clock.endOfTick(this.#runDispatch);
   }
 
   onRequestCancelled(request: InferenceRequest): void {
     request.holder = null;
     this.#goneCount++;
+    this.#sweep.hasGone = true;
     this.poke();
   }
 
   /** Its models answer once. */
   onRequestResumed(): void {}
+
+  /** Those whose responses wait behind its own need not wait for the end of its batch. */
+  onRequestGone(): void {
+    if (this.#order === null || this.#goneCount++ > 0 || this.#isDispatchScheduled) return;
+    this.#scheduleDispatch();
+  }
 
   onBatchEnd(requestCount: number): void {
     this.#executing -= requestCount;
@@ -216,7 +231,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     }
     let nowNs = this.clock.nowNs();
     for (;;) {
-      if (this.#earliestDeadlineNs <= nowNs || this.#queue.nextExpiryNs <= nowNs) this.#dropExpired(nowNs);
+      this.#dropExpired(nowNs);
       // An answer may have made its caller cancel others.
       if (this.#goneCount > 0) this.#dropGone();
       if (this.#parts.length > 0 && !this.#isOutranked(this.#parts[0]!)) {
@@ -225,7 +240,7 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
         break;
       }
       // Instances that answer at once may have taken long.
-      if (this.#earliestDeadlineNs + this.#queue.nextExpiryNs < Number.POSITIVE_INFINITY) nowNs = this.clock.nowNs();
+      if (Math.min(this.#sweep.earliestDeadlineNs, this.#queue.nextExpiryNs) < Number.POSITIVE_INFINITY) nowNs = this.clock.nowNs();
     }
     this.reporter.pendingCount = this.#queue.length;
     if (this.#queue.length > 0) this.#watchExpiry(nowNs);
@@ -250,7 +265,8 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
         return false;
       }
     }
-    if (this.#advisor !== null && this.#earliestDeadlineNs < Number.POSITIVE_INFINITY && !this.#cap(this.#advisor, nowNs)) return true;
+    if (this.#advisor !== null && this.#sweep.earliestDeadlineNs < Number.POSITIVE_INFINITY && !this.#cap(this.#advisor, nowNs))
+      return true;
     const requests = new Array<InferenceRequest>(decision.take);
     for (let i = 0; i < requests.length; i++) requests[i] = queue.shift();
     this.#lastTake = requests.length;
@@ -306,41 +322,36 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
   /** Makes the decided batch small enough for the deadlines in it. False: requests that would be late even alone were ended, so decide again. */
   #cap(advisor: BatchAdvisor, nowNs: number): boolean {
     const hopeless = this.#hopeless;
-    this.#decision.take = capBatch(this.#queue, this.#decision.take, advisor, nowNs, hopeless);
+    const { take } = this.#decision;
+    this.#decision.take = capBatch(this.#queue, take, advisor, nowNs, hopeless);
     if (hopeless.length === 0) return true;
     const late = new Set(hopeless);
-    hopeless.length = 0;
     const gone: InferenceRequest[] = [];
-    this.#queue.removeIf((request) => late.has(request), gone);
-    for (const request of gone) this.#fail(request, null);
+    this.#queue.removeIf((request) => late.has(request), gone, take - hopeless.length);
+    hopeless.length = 0;
+    this.#ending.add(gone, null);
+    this.#ending.run();
     return false;
   }
 
-  /** What waited too long is ended, or moved back. */
+  /** What waited too long is ended, or moved back; what has ended is taken out. */
   #dropExpired(nowNs: number): void {
     const queue = this.#queue;
-    if (this.#earliestDeadlineNs <= nowNs) {
-      const late: InferenceRequest[] = [];
-      let earliestNs = Number.POSITIVE_INFINITY;
-      queue.removeIf((request) => {
-        if (request.deadlineNs <= nowNs) return true;
-        if (request.deadlineNs < earliestNs) earliestNs = request.deadlineNs;
-        return false;
-      }, late);
-      this.#earliestDeadlineNs = earliestNs;
-      for (const request of late) this.#fail(request, null);
-    }
+    this.#sweep.run(nowNs);
     if (queue.nextExpiryNs <= nowNs) {
       const rejected: InferenceRequest[] = [];
       queue.expire(nowNs, rejected);
-      for (const request of rejected) this.#fail(request, timeoutExpired(this.signature.modelName));
+      if (rejected.length > 0) this.#ending.add(rejected, () => timeoutExpired(this.signature.modelName));
     }
+    if (this.#ending.length === 0) return;
+    this.#ending.run();
+    // Their callers may have made others end.
+    this.#sweep.run(nowNs);
   }
 
   /** Work that nobody waits for is dropped before it runs. */
   #dropGone(): void {
     this.#goneCount = 0;
-    this.#queue.removeIf(isOver, []);
     let kept = 0;
     const parts = this.#parts;
     for (const part of parts) {
@@ -357,12 +368,11 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
     this.#runs?.left(requests);
   }
 
-  /** `error` null: its deadline has passed, or cannot be met. A caller that throws costs the others nothing. */
-  #fail(request: InferenceRequest, error: InferenceError | null): void {
+  /** A caller that throws costs the others nothing. */
+  #fail(request: InferenceRequest, error: InferenceError): void {
     request.holder = null;
     try {
-      if (error === null) request.expire();
-      else request.fail(error);
+      request.fail(error);
     } catch (fault) {
       this.onFault(fault);
     }
@@ -370,12 +380,12 @@ export class DynamicBatchScheduler implements Scheduler, BatchContext, RequestHo
 
   /** While requests wait for an instance, which may be never, one timer runs: for whoever's time is over first. */
   #watchExpiry(nowNs: number): void {
-    const atNs = Math.min(this.#earliestDeadlineNs, this.#queue.nextExpiryNs);
+    const atNs = Math.min(this.#sweep.wakeNs(nowNs), this.#queue.nextExpiryNs);
     // One that fires early looks again.
     if (atNs >= this.#expiryTimerNs) return;
     if (this.#expiryTimer !== null) this.clock.clear(this.#expiryTimer);
     this.#expiryTimerNs = atNs;
-    this.#expiryTimer = this.clock.schedule(this.#runExpiry, Math.min(Math.max(0, atNs - nowNs), LONGEST_TIMER_NS));
+    this.#expiryTimer = this.clock.schedule(this.#runExpiry, Math.min(Math.max(0, atNs - nowNs), LONGEST_TIMER_NS), true);
   }
 
   #settleStop(): void {

@@ -43,9 +43,9 @@ export class LevelQueue {
     (isDelayed ? this.#late() : this.#ready).unshift([request]);
   }
 
-  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[]): void {
-    this.#ready.removeIf(isGone, removed);
-    if (this.#delayed !== null) this.#delayed.removeIf(isGone, removed);
+  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[], limit: number): number {
+    const kept = this.#ready.removeIf(isGone, removed, limit);
+    return this.#delayed === null || kept < this.#ready.length ? kept : kept + this.#delayed.removeIf(isGone, removed, limit - kept);
   }
 
   /** Acts on the timeouts that have passed; returns when the next one does. */

@@ -81,20 +81,32 @@ export class PendingQueue implements RequestQueue {
     }
   }
 
-  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[]): void {
+  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[], limit: number = Number.POSITIVE_INFINITY): number {
     let kept = 0;
-    for (let i = 0; i < this.#length; i++) {
-      const request = this.at(i);
+    let seen = 0;
+    for (; seen < this.#length; seen++) {
+      const request = this.at(seen);
       if (isGone(request)) {
         removed.push(request);
         this.#rows -= request.batchSize;
       } else {
-        this.#slots[(this.#head + kept) & this.#mask] = request;
+        if (kept >= limit) break;
+        if (kept < seen) this.#slots[(this.#head + kept) & this.#mask] = request;
         kept++;
       }
     }
-    for (let i = kept; i < this.#length; i++) this.#slots[(this.#head + i) & this.#mask] = undefined;
-    this.#length = kept;
+    const gap = seen - kept;
+    if (gap === 0) return kept;
+    if (seen === this.#length) {
+      for (let i = kept; i < seen; i++) this.#slots[(this.#head + i) & this.#mask] = undefined;
+    } else {
+      // The few in front move, not the many behind.
+      for (let i = kept - 1; i >= 0; i--) this.#slots[(this.#head + i + gap) & this.#mask] = this.at(i);
+      for (let i = 0; i < gap; i++) this.#slots[(this.#head + i) & this.#mask] = undefined;
+      this.#head = (this.#head + gap) & this.#mask;
+    }
+    this.#length -= gap;
+    return kept;
   }
 
   maxSizeFor(): number {

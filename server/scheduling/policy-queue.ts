@@ -90,9 +90,15 @@ export class PolicyQueue implements RequestQueue {
     this.#rewind();
   }
 
-  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[]): void {
-    for (const level of this.#active) level.removeIf(isGone, removed);
+  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[], limit: number = Number.POSITIVE_INFINITY): number {
+    let kept = 0;
+    for (const level of this.#active) {
+      const seen = level.removeIf(isGone, removed, limit - kept);
+      kept += seen;
+      if (seen < level.length) break;
+    }
     this.#dropEmptyLevels();
+    return kept;
   }
 
   expire(nowNs: number, rejected: InferenceRequest[]): void {

@@ -11,8 +11,10 @@ export interface RequestQueue extends QueueView {
   shift(): InferenceRequest;
   /** Puts requests back in front, in their order; they were just taken, so no bound applies to them. */
   unshift(requests: readonly InferenceRequest[]): void;
-  /** Takes out every request that `isGone` says is; they are appended to `removed`, in order. */
-  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[]): void;
+  /**
+   * Takes out every request that `isGone` says is; they are appended to `removed`, in order. It looks no further than `limit` requests that stay, and returns how many of these it saw.
+   */
+  removeIf(isGone: (request: InferenceRequest) => boolean, removed: InferenceRequest[], limit?: number): number;
   /** No timeout of a queue policy passes before this time; Infinity: none is running. */
   readonly nextExpiryNs: number;
   /** Acts on the timeouts that have passed: requests are moved behind others, or taken out and appended to `rejected`. */

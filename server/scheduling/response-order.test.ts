@@ -57,6 +57,18 @@ describe('preserve_ordering', () => {
     expect(release).toHaveBeenCalledTimes(2);
   });
 
+  it.each(['cancel', 'expire'] as const)('who leaves while it runs lets the others pass before its batch has ended: %s', (end) => {
+    const rig = ordered(2);
+    const [a] = rig.sendNow({}, {});
+    rig.answer(1);
+    a![end]();
+    rig.clock.tick();
+    expect(rig.endings.at(-1)).toBe('1');
+    rig.answer(0);
+    expect(rig.endings).toHaveLength(2);
+    expect(rig.scheduler.inflightCount).toBe(0);
+  });
+
   it('the halves of a poisoned batch are answered in order', () => {
     const rig = new Rig({ preservesOrder: true }, {}, 2);
     rig.sendNow({}, {}, {});

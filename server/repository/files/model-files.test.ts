@@ -187,12 +187,14 @@ describe('a model that is code', () => {
     put('m/1/src/model.mjs', 'import "../lib/part.mjs";');
     const part = put('m/1/lib/part.mjs', 'export {};');
     put('m/2/other.mjs', 'of another version');
+    put('m/1/node_modules/a/node_modules/@b/c/dist/esm/d/e/f/g.js', '');
     const checked = await check(own());
     expect(checked.byteLength).toBe(35);
     put('m/1/lib/part.mjs', 'steal()');
     await expect(checked.assertUnchanged()).rejects.toThrow("'m/1/lib/part.mjs' changed while it was being loaded");
     await expect(checked.assertSameModel()).rejects.toThrow("'m/1/lib/part.mjs' is not what it was");
     expect(await refusal(check({ ...own(), rules: { maxModelBytes: 30 } }))).toContain('at most 30 bytes');
+    rmSync(join(root, 'm/1/node_modules'), { recursive: true });
     const sums = execFileSync('sha256sum', ['src/model.mjs', 'lib/part.mjs'], { cwd: join(root, 'm/1') });
     put('m/1/SHA256SUMS', sums);
     await check(own());

@@ -36,6 +36,8 @@ export interface CheckedFiles {
 
 /** Deeper than any model that is a directory. */
 const MAX_DEPTH = 8;
+/** Packages in packages in `node_modules`. */
+const MAX_CODE_DEPTH = 32;
 /** Left beside a file by editors and people; they say nothing of the file itself. */
 const BESIDE = /~$|\.(?:swp|swx|bak|lock)$|^#.*#$/i;
 /** rsync's names for what it is writing: `.model.onnx.Ab12Cd`. (One in two hundred has small letters only, and looks like a hidden file of any other kind.) */
@@ -138,7 +140,7 @@ async function takeModel(
   const { modelPath } = file;
   const found = await stat(modelPath).catch(() => null);
   if (found?.isDirectory()) {
-    for (const path of await filesBelow(modelPath, within, showBelow(source, modelPath))) await check.take(path, '');
+    for (const path of await filesBelow(modelPath, within, showBelow(source, modelPath), MAX_DEPTH)) await check.take(path, '');
     return;
   }
   const shown = showBelow(source, modelPath);
@@ -150,7 +152,7 @@ async function takeModel(
   // Code reads, and runs, what lies beside it.
   if (runsCode(config) && source.kind !== 'file') {
     const directory = versionDirectory(file, config);
-    for (const path of await filesBelow(directory, within, showBelow(source, directory))) await check.take(path, '');
+    for (const path of await filesBelow(directory, within, showBelow(source, directory), MAX_CODE_DEPTH)) await check.take(path, '');
     return;
   }
   const { notSeen, externalFiles } = (inspection as ModelFileInspection | null) ?? { notSeen: null, externalFiles: [] };
@@ -245,7 +247,7 @@ async function inspect(path: string, backend: string): Promise<ModelFileInspecti
 }
 
 /** All files of a model that is a directory, temporary ones left out. `within`: links to directories outside are refused; null: followed. */
-async function filesBelow(directory: string, within: string | null, shown: string): Promise<string[]> {
+async function filesBelow(directory: string, within: string | null, shown: string, maxDepth: number): Promise<string[]> {
   const files: string[] = [];
   let left = MAX_TREE_ENTRIES;
   const open: { path: string; depth: number }[] = [{ path: directory, depth: 0 }];
@@ -258,9 +260,9 @@ async function filesBelow(directory: string, within: string | null, shown: strin
     for (const entry of await readdir(next.path, { withFileTypes: true })) {
       if (isTemporaryName(entry.name)) continue;
       const path = join(next.path, entry.name);
-      if (--left < 0 || next.depth >= MAX_DEPTH) {
+      if (--left < 0 || next.depth >= maxDepth) {
         throw invalidArgument(
-          `'${shown}': expected at most ${MAX_TREE_ENTRIES} files, ${MAX_DEPTH} directories deep; remove what the model does not need`,
+          `'${shown}': expected at most ${MAX_TREE_ENTRIES} files, ${maxDepth} directories deep; remove what the model does not need`,
         );
       }
       if (await leadsToDirectory(entry, path)) open.push({ path, depth: next.depth + 1 });

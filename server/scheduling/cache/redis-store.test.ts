@@ -90,13 +90,13 @@ describe.skipIf(!hasPackage || !hasServer)('RedisStore with a Redis server', () 
     await stop(child);
     // Asked before the end: answered, or a miss.
     expect([null, 1.5]).toContain((await asked)?.parameters?.['took'] ?? null);
-    await until(() => states.length === 2);
+    // A dying server may take a connection more.
+    await until(() => states.at(-1) !== 'ready');
     expect(store.lookup('k', signature)).toBeNull();
     store.insert('k', response);
     expect(store.failedCount).toBeGreaterThanOrEqual(2);
     await start();
-    await until(() => states.length === 3);
-    expect(states[2]).toBe('ready');
+    await until(() => states.at(-1) === 'ready');
     store.insert('k', response);
     expect(await store.lookup('k', signature)).toEqual(response);
   });

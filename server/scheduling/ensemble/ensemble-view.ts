@@ -1,4 +1,4 @@
-import type { EnsemblePlan } from './ensemble-plan.ts';
+import type { EnsemblePlan, StepPlan } from './ensemble-plan.ts';
 
 /** The part of an ensemble that a request with these outputs needs: what feeds other outputs alone does not run. Arrays are by step or by slot; a request copies those that change. */
 export class EnsembleView {
@@ -34,13 +34,17 @@ export class EnsembleView {
 
     const isActive = steps.map(() => false);
     const isNeeded = isWanted.slice();
-    for (let changes = true; changes; ) {
-      changes = false;
-      for (const { index, gives, needs } of steps) {
-        if (isActive[index] || !gives.some((slot) => isNeeded[slot])) continue;
+    const makersOf = stepsBySlot(steps, slotNames.length, ({ gives }) => gives);
+    // Each slot is looked at once: an ensemble of thousands of steps is no reason to stop for.
+    const open = [...outputSlots];
+    for (let slot = open.pop(); slot !== undefined; slot = open.pop()) {
+      for (const { index, needs } of makersOf[slot]!) {
+        if (isActive[index]) continue;
         isActive[index] = true;
-        changes = true;
-        for (const slot of needs) isNeeded[slot] = true;
+        for (const need of needs) {
+          if (!isNeeded[need]) open.push(need);
+          isNeeded[need] = true;
+        }
       }
     }
     this.isActive = isActive;
@@ -51,13 +55,22 @@ export class EnsembleView {
       -1,
     );
     this.outputsLeft = new Set(this.outputSlots.filter((slot) => slot >= inputCount)).size;
-    this.takers = slotNames.map((_, slot) => active.filter(({ needs }) => needs.includes(slot)).map(({ index }) => index));
-    this.makers = slotNames.map((_, slot) => active.filter(({ gives }) => gives.includes(slot)).length);
+    this.takers = stepsBySlot(active, slotNames.length, ({ needs }) => needs).map((takers) => takers.map(({ index }) => index));
+    this.makers = stepsBySlot(active, slotNames.length, ({ gives }) => gives).map(({ length }) => length);
     this.refs = this.takers.map((takers, slot) => {
       const near = takers.filter((step) => steps[step]!.level === slotLevels[slot]).length;
       return near + Number(isWanted[slot]! || near < takers.length);
     });
     this.waits = steps.map(({ needs }) => needs.filter((slot) => slot >= inputCount).length);
-    this.stepsAt = [-1, ...steps.keys()].map((level) => active.filter((step) => step.level === level).map(({ index }) => index));
+    const stepsAt = [-1, ...steps.keys()].map((): number[] => []);
+    for (const { index, level } of active) stepsAt[level + 1]!.push(index);
+    this.stepsAt = stepsAt;
   }
+}
+
+/** In order of the steps. */
+function stepsBySlot(steps: readonly StepPlan[], slotCount: number, slotsOf: (step: StepPlan) => readonly number[]): StepPlan[][] {
+  const bySlot = Array.from({ length: slotCount }, (): StepPlan[] => []);
+  for (const step of steps) for (const slot of slotsOf(step)) bySlot[slot]!.push(step);
+  return bySlot;
 }
