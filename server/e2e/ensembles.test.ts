@@ -199,9 +199,11 @@ describe('an ensemble', () => {
 
   it('cancelled in its second step leaves nothing in the queue of that model', async () => {
     const server = await serve({
-      'copy/1/model.onnx': identity('FP32'),
+      // In a process of its own: in one with the slow model it would wait behind that.
+      'copy/1/model.mjs': `export const config = { maxBatchSize: 1, inputs: [{ name: 'INPUT0', datatype: 'FP32', dims: [16] }], outputs: [{ name: 'OUTPUT0', datatype: 'FP32', dims: [16] }] };
+        export const execute = (requests) => requests.map(({ inputs }) => ({ OUTPUT0: inputs.INPUT0 }));`,
       'slow/config.yaml': 'max_batch_size: 1',
-      'slow/1/model.onnx': heavy(20_000),
+      'slow/1/model.onnx': heavy(300_000),
       'e/config.yaml': ensembleConfig({
         inputs: ['IN'],
         outputs: ['OUT'],
