@@ -3,7 +3,7 @@ import { InferenceError } from '../proto/inference-error.ts';
 import { Admission } from './data-plane/admission.ts';
 import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
 import { RequestRecorder } from './data-plane/request-recorder.ts';
-import { runsCode } from './execution/runs-code.ts';
+import { hasOwnProcess } from './execution/runs-code.ts';
 import { systemClock } from './inference/clock.ts';
 import { servedShape } from './inference/model-signature.ts';
 import type { Logger } from './log.ts';
@@ -301,9 +301,9 @@ function modelTable(repository: ModelRepository, options: ServerOptions): ModelT
   });
 }
 
-/** Models that are code have processes of their own, whatever the others have. */
+/** Some have processes of their own, whatever the others have. */
 function hostKindOf({ config }: Model, { executionHost }: ServerOptions): string {
-  return runsCode(config) ? 'process' : executionHost;
+  return hasOwnProcess(config) ? 'process' : executionHost;
 }
 
 /** A function that runs once; later calls get the same promise. */

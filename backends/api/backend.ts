@@ -88,7 +88,7 @@ export interface TensorMetadata {
   readonly datatype: Datatype;
   /** The model file's own shape, batch dimension included; -1 where the file leaves a dimension open; [] is a scalar. */
   readonly shape: readonly number[];
-  /** May be left out of a request (an ONNX input that has an initializer). */
+  /** May be left out of a request (an ONNX input that has an initializer), or, an output, of a response of a decoupled model. */
   readonly optional: boolean;
 }
 
@@ -141,7 +141,7 @@ export interface DecoupledModelInstance {
   /** How many requests it works on at once, 1 or more. Left out, or over the host's own bound: that bound. */
   readonly maxRequests?: number;
   /**
-   * The responses to one request, each with every output of the model, in the metadata's order. The host asks for the next one only while the client has room for it.
+   * The responses to one request, each with every output of the model but optional ones that it does not have, in the metadata's order. The host asks for the next one only while the client has room for it.
    * Ends the request by ending; throws InferenceError when the model fails, which ends this request alone. When `signal` aborts nobody waits any more: end soon.
    * Runs on the host's event loop: never hold it for long, other requests and the cancel wait for it. `inputs` are the request's own until the iteration ends; the bytes of
    * a response stay as they are until the next one is asked for.

@@ -20,16 +20,25 @@ export function outputFault(expected: TensorMetadata, datatype: Datatype, shape:
   return `gave output '${expected.name}' ${byteLength} bytes, ${count} elements of ${datatype} don't have that many`;
 }
 
-/** One response of a decoupled model: every output, in the metadata's order. Throws INTERNAL, which ends the request and not the host. */
+/** One response of a model: every output, in the metadata's order; optional ones may be missing. Throws INTERNAL, which ends the request and not the host. */
 export function checkOutputs(modelName: string, metadata: ModelMetadata, outputs: readonly Tensor[]): void {
   const expected = metadata.outputs;
   let fault: string | null = null;
-  if (outputs.length !== expected.length) fault = `gave a response of ${outputs.length} outputs, it has ${expected.length}`;
+  let given = 0;
   for (let i = 0; fault === null && i < expected.length; i++) {
-    const { name, datatype, shape, data } = outputs[i]!;
-    if (name !== expected[i]!.name) fault = `gave output '${name}' where '${expected[i]!.name}' is next`;
-    else fault = outputFault(expected[i]!, datatype, shape, data.length);
+    const output = outputs[given];
+    if (output?.name === expected[i]!.name) {
+      fault = outputFault(expected[i]!, output.datatype, output.shape, output.data.length);
+      given++;
+    } else if (!expected[i]!.optional) {
+      fault =
+        output === undefined
+          ? `gave no output '${expected[i]!.name}'`
+          : `gave output '${output.name}' where '${expected[i]!.name}' is next`;
+    }
   }
+  if (fault === null && given < outputs.length)
+    fault = `gave output '${outputs[given]!.name}', which is not its next one, or none of its own`;
   if (fault !== null) throw modelFault(modelName, fault);
 }
 

@@ -7,6 +7,7 @@ import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import { registerUsedOnce } from '../../proto/tensor-memory.ts';
 import {
+  ABSENT,
   BY_FRAME,
   MAX_ERROR_BYTES,
   OUTPUT_BYTES,
@@ -71,7 +72,7 @@ export function readResponseError(area: ResponseArea, sequence: number): Inferen
 }
 
 /**
- * The outputs, as views of the area; `large` holds those that came by frame. Null while one of them hasn't come yet. Throws HostFault when anything is not as
+ * The outputs, as views of the area, without the optional ones that are not there; `large` holds those that came by frame. Null while one of them hasn't come yet. Throws HostFault when anything is not as
  * the metadata and the area have it. Each word is read once: the host may still write.
  */
 export function readOutputs(
@@ -87,6 +88,7 @@ export function readOutputs(
   let word = area.at + RESPONSE_WORDS;
   const endWord = area.at + area.wordCount;
   const outputs = new Array<Tensor>(expectedOutputs.length);
+  let given = 0;
   for (let i = 0; i < expectedOutputs.length; i++) {
     const expected = expectedOutputs[i]!;
     const rank = expected.shape.length;
@@ -96,6 +98,10 @@ export function readOutputs(
     if (words[word + OUTPUT_RANK] !== rank)
       throw new HostFault(`gave output '${expected.name}' ${words[word + OUTPUT_RANK]} dimensions instead of ${rank}`);
     word += OUTPUT_WORDS;
+    if (offset === ABSENT && expected.optional) {
+      word += rank;
+      continue;
+    }
     const shape = new Array<number>(rank);
     for (let d = 0; d < rank; d++) {
       const dim = words[word++]!;
@@ -124,8 +130,9 @@ export function readOutputs(
       data = bytes.subarray(offset, offset + byteLength);
     }
     if (elementBytes === 0) data = checkedStrings(data, count, expected.name, offset !== BY_FRAME);
-    outputs[i] = { name: expected.name, datatype: expected.datatype, shape, data };
+    outputs[given++] = { name: expected.name, datatype: expected.datatype, shape, data };
   }
+  outputs.length = given;
   return outputs;
 }
 

@@ -17,7 +17,7 @@ import { FRAME_HEADER_BYTES, FRAME_KIND, type FrameKind, MAX_TENSOR_FRAME_BYTES,
 import { parseParameters } from './parameters-json.ts';
 import { readInputs } from './read-inputs.ts';
 import { parseRequest } from './request-row.ts';
-import { writeErrorRecord, writeTensorsRecord } from './write-response.ts';
+import { writeEmptyRecord, writeErrorRecord, writeTensorsRecord } from './write-response.ts';
 
 /** The record's doubles have to lie on 8-byte boundaries, so the frame starts a little behind its buffer. */
 const LEAD_BYTES = 8 - FRAME_HEADER_BYTES;
@@ -72,7 +72,7 @@ export class DecoupledWorker {
     const send = this.#send;
     // Two closures a request, however many responses it has.
     const sink: IterationSink = {
-      onResponse: (outputs) => send(responseFrame(sequence, hosted.modelName, outputs)),
+      onResponse: (outputs) => send(responseFrame(sequence, hosted, outputs)),
       onEnd: (error) => {
         running.delete(sequence);
         send(endFrame(sequence, error));
@@ -85,8 +85,8 @@ export class DecoupledWorker {
 }
 
 /** The bytes are copied: the model may use its memory again for the next response. */
-function responseFrame(sequence: number, modelName: string, outputs: readonly Tensor[]): Uint8Array {
-  const recordBytes = outputRecordBytes(outputs);
+function responseFrame(sequence: number, { metadata, modelName }: HostedDecoupledInstance, outputs: readonly Tensor[]): Uint8Array {
+  const recordBytes = outputRecordBytes(metadata.outputs);
   let payloadBytes = recordBytes;
   for (let i = 0; i < outputs.length; i++) payloadBytes += alignTensor(outputs[i]!.data.length);
   if (payloadBytes > MAX_TENSOR_FRAME_BYTES) {
@@ -94,7 +94,7 @@ function responseFrame(sequence: number, modelName: string, outputs: readonly Te
     throw new InferenceError('RESOURCE_EXHAUSTED', text);
   }
   const frame = newFrame(FRAME_KIND.response, payloadBytes);
-  writeTensorsRecord(recordWords(frame, recordBytes), sequence, outputs, recordBytes);
+  writeTensorsRecord(recordWords(frame, recordBytes), sequence, metadata, outputs, recordBytes);
   let at = PAYLOAD_OFFSET + recordBytes;
   for (let i = 0; i < outputs.length; i++) {
     const { data } = outputs[i]!;
@@ -108,7 +108,7 @@ function endFrame(sequence: number, error: InferenceError | null): Uint8Array {
   const recordBytes = error === null ? outputRecordBytes(noOutputs) : responseBytes(noOutputs);
   const frame = newFrame(FRAME_KIND.ended, recordBytes);
   const words = recordWords(frame, recordBytes);
-  if (error === null) writeTensorsRecord(words, sequence, noOutputs, recordBytes);
+  if (error === null) writeEmptyRecord(words, sequence);
   else writeErrorRecord(words, 0, sequence, error);
   return frame.subarray(LEAD_BYTES);
 }

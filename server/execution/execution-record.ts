@@ -9,7 +9,7 @@
  *   then for each input: index in the model's metadata, byte length, offset, rank, dimensions
  * Response, at the response offset (in a frame: at 0):
  *   sequence, status, infer ns, output ns,
- *   status 0: output count, then for each output, in the metadata's order: byte length, offset (-1: it went by a frame of its own), rank, dimensions
+ *   status 0: output count, then for each output, in the metadata's order: byte length, offset (-1: it went by a frame of its own; -2: there is none), rank, dimensions
  *   status 1: index in STATUS_CODES, bytes of the message, the message in UTF-8
  *   status 2: it was abandoned before it began, and has not been run
  *
@@ -65,6 +65,9 @@ export const TENSOR_ALIGNMENT = 64;
 
 /** Offset of a large output, and of every output while it isn't placed. */
 export const BY_FRAME = -1;
+
+/** Offset of an optional output that a response of a decoupled model does not have. */
+export const ABSENT = -2;
 
 export function alignTensor(bytes: number): number {
   // Not `& ~63`: sizes may pass 32 bits.

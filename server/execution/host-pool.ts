@@ -22,7 +22,7 @@ import type { InstanceRenewal } from './instance-renewal.ts';
 import { calledOff, stopping } from './load-refusals.ts';
 import { LoadTurns } from './load-turns.ts';
 import { PooledModel, spreadCounts } from './pooled-model.ts';
-import { runsCode } from './runs-code.ts';
+import { hasOwnProcess } from './runs-code.ts';
 import { SpareHosts } from './spare-hosts.ts';
 
 export interface HostPoolOptions
@@ -185,7 +185,8 @@ export class HostPool {
     const loaded = this.#turns.run(() => {
       if (this.#isStopped) throw stopping();
       if (signal?.aborted === true) throw calledOff(spec, signal);
-      if ((options.kind ?? this.#options.kind) === 'inline' && !runsCode(spec.config)) return this.#inline.load(spec, options, isDecoupled);
+      if ((options.kind ?? this.#options.kind) === 'inline' && !hasOwnProcess(spec.config))
+        return this.#inline.load(spec, options, isDecoupled);
       return this.#load(spec, options, isDecoupled, (slot) => {
         trial = slot;
       });
@@ -211,7 +212,7 @@ export class HostPool {
     isDecoupled: boolean,
     onTrial: (slot: HostSlot | null) => void,
   ): Promise<InstanceGroup<InstanceHandle>> {
-    if (runsCode(spec.config)) requireCodeInstances(spec.name, options.instanceCount);
+    if (hasOwnProcess(spec.config)) requireCodeInstances(spec.name, options.instanceCount);
     const model = new PooledModel({
       spec,
       isDecoupled,

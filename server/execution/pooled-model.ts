@@ -9,7 +9,7 @@ import { type HostSlot, Placement } from './host-slot.ts';
 import { InstanceGroup } from './instance-group.ts';
 import type { InstanceRenewal } from './instance-renewal.ts';
 import { modelKey } from './process-host.ts';
-import { runsCode } from './runs-code.ts';
+import { hasOwnProcess } from './runs-code.ts';
 
 export interface PooledModelInit {
   readonly spec: ModelSpec;
@@ -39,7 +39,7 @@ export class PooledModel {
     this.spec = init.spec;
     this.key = modelKey(init.spec);
     this.isDecoupled = init.isDecoupled;
-    this.runsCode = runsCode(init.spec.config);
+    this.runsCode = hasOwnProcess(init.spec.config);
   }
 
   /** Null until a host has the model. */

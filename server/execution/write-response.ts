@@ -1,8 +1,10 @@
 /** @hotpath writes the response record of every execution, in the host (measured by instance-worker.bench.ts) */
 
+import type { ModelMetadata } from '../../backends/api/backend.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import {
+  ABSENT,
   alignTensor,
   MAX_ERROR_BYTES,
   OUTPUT_BYTES,
@@ -44,24 +46,44 @@ export function writeOutputRecord(words: Float64Array, at: number, sequence: num
   return (word - at) * WORD_BYTES;
 }
 
-/** The record of one response of a decoupled model; its outputs lie from byte `offset` on, in order. Without outputs: of a request's end. */
-export function writeTensorsRecord(words: Float64Array, sequence: number, outputs: readonly Tensor[], offset: number): void {
+/**
+ * The record of one response of a decoupled model, `outputs` as `checkOutputs` has passed them; they lie from byte `offset` on, in order.
+ */
+export function writeTensorsRecord(
+  words: Float64Array,
+  sequence: number,
+  metadata: ModelMetadata,
+  outputs: readonly Tensor[],
+  offset: number,
+): void {
+  const expected = metadata.outputs;
+  writeEmptyRecord(words, sequence);
+  words[RESPONSE_COUNT] = expected.length;
+  let word = RESPONSE_WORDS;
+  let next = offset;
+  let given = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const output = outputs[given];
+    const isGiven = output !== undefined && output.name === expected[i]!.name;
+    const { shape } = isGiven ? output : expected[i]!;
+    words[word + OUTPUT_BYTES] = isGiven ? output.data.length : 0;
+    words[word + OUTPUT_OFFSET] = isGiven ? next : ABSENT;
+    words[word + OUTPUT_RANK] = shape.length;
+    word += OUTPUT_WORDS;
+    for (let d = 0; d < shape.length; d++) words[word++] = shape[d]!;
+    if (!isGiven) continue;
+    next += alignTensor(output.data.length);
+    given++;
+  }
+}
+
+/** The record of a request's end. */
+export function writeEmptyRecord(words: Float64Array, sequence: number): void {
   words[RESPONSE_SEQUENCE] = sequence;
   words[RESPONSE_STATUS] = STATUS_OK;
   words[RESPONSE_INFER_NS] = 0;
   words[RESPONSE_OUTPUT_NS] = 0;
-  words[RESPONSE_COUNT] = outputs.length;
-  let word = RESPONSE_WORDS;
-  let next = offset;
-  for (let i = 0; i < outputs.length; i++) {
-    const { data, shape } = outputs[i]!;
-    words[word + OUTPUT_BYTES] = data.length;
-    words[word + OUTPUT_OFFSET] = next;
-    words[word + OUTPUT_RANK] = shape.length;
-    word += OUTPUT_WORDS;
-    for (let d = 0; d < shape.length; d++) words[word++] = shape[d]!;
-    next += alignTensor(data.length);
-  }
+  words[RESPONSE_COUNT] = 0;
 }
 
 /** The record of a batch that nobody waits for any more. */
