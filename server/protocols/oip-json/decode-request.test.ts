@@ -178,6 +178,15 @@ describe('JSON requests', () => {
 });
 
 describe('refused JSON', () => {
+  test('a body of bytes, sent without the header that says so', () => {
+    const png = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13]);
+    expect(() => decode(png)).toThrow(/bytes that are no text: send Inference-Header-Content-Length/);
+    expect(() => decode(Buffer.concat([Buffer.from('{"inputs":[]}'), Buffer.from([0, 0, 128, 63])]))).toThrow(
+      /behind the JSON document.*bytes that are no text/,
+    );
+    expect(() => decode('{"inputs":[],}')).not.toThrow(/no text/);
+  });
+
   test.each([
     ['nothing but a space', ' ', 'failed to parse the request JSON buffer: expected an object, got the end of the JSON at 1'],
     ['an array', '[]', 'expected an object, got an array'],

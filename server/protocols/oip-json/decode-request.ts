@@ -53,7 +53,8 @@ export function decodeInferRequest(
   try {
     parser.parse();
   } catch (error) {
-    throw headerLengthText === '' ? error : explainCut(error, jsonBytes, body.length, 'Inference-Header-Content-Length');
+    if (headerLengthText === '') throw explainBytes(error, body);
+    throw explainCut(error, jsonBytes, body.length, 'Inference-Header-Content-Length');
   }
   return createInferRequest(parser, target, caller);
 }
@@ -92,6 +93,23 @@ function parseHeaderLength(text: string, bodyBytes: number): number {
     );
   }
   return length;
+}
+
+/** Bytes that are no text: a header was forgotten. */
+function explainBytes(error: unknown, body: Uint8Array): unknown {
+  if (!(error instanceof InferenceError) || error.code !== 'INVALID_ARGUMENT' || !hasControlBytes(body)) return error;
+  return invalidArgument(
+    `${error.message} (the body holds bytes that are no text: send Inference-Header-Content-Length, the length of the JSON before them, or 0 where the body is the model's one input as it is)`,
+  );
+}
+
+function hasControlBytes(body: Uint8Array): boolean {
+  const end = Math.min(body.length, 65_536);
+  for (let i = 0; i < end; i++) {
+    const byte = body[i]!;
+    if (byte < 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d) return true;
+  }
+  return false;
 }
 
 /** JSON that ends too early where its length, told by `saidBy`, cut it: that is what to look at. */
