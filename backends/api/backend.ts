@@ -147,7 +147,24 @@ export interface DecoupledModelInstance {
    * a response stay as they are until the next one is asked for.
    */
   infer(request: DecoupledRequest): AsyncIterable<readonly Tensor[]>;
+  /** Of one that generates text, for the server's metrics. Asked for at the end of each request and four times a second while some run, so it only reads. */
+  statistics?(): EngineStatistics;
   dispose(): Promise<void>;
+}
+
+/** Whole numbers, 0 or more. Counters are since the instance was made. */
+export interface EngineStatistics {
+  /** Computed, so without `cachedPromptTokens`: those that a sequence had already. */
+  readonly promptTokens: number;
+  readonly cachedPromptTokens: number;
+  readonly generatedTokens: number;
+  /** Runs of the model, each over the tokens of many sequences. */
+  readonly steps: number;
+  /** Now, that read a prompt or generate. */
+  readonly runningSequences: number;
+  /** Now; a prompt that is kept for later counts as well. */
+  readonly kvTokensUsed: number;
+  readonly kvTokensTotal: number;
 }
 
 /** An instance that is given a batch's requests one by one, and takes its time: it runs on the host's event loop, many batches at once where it waits for something. */
@@ -186,4 +203,11 @@ export interface DecoupledRequest {
   /** Request parameters that are not reserved words of the protocol. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>;
   readonly signal: AbortSignal;
+  /**
+   * It gets on, though it gives no response: its time until the next one (--execution-timeout-ms) starts anew. To be called for one that waits behind others, too, while those get on.
+   * Cheap: the host tells its gateway now and then.
+   */
+  progress?(): void;
+  /** Of a model that generates text: the tokens of the prompt and of the text so far. What was said last is told with the request's end. */
+  used?(inputTokens: number, outputTokens: number): void;
 }

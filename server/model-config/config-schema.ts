@@ -74,7 +74,8 @@ class SchemaWriter {
         this.#definitions[name] = this.message(type);
       }
       // Beside a $ref, draft 7 ignores every other keyword.
-      return { allOf: [{ $ref: `#/definitions/${name}` }] };
+      const reference = { $ref: `#/definitions/${name}` };
+      return name === 'ModelParameter' ? { anyOf: [reference, { type: ['string', 'number', 'boolean'] }] } : { allOf: [reference] };
     }
     const values = enumValuesOf(field);
     if (values !== null) return { type: 'string', enum: Object.keys(values) };

@@ -83,6 +83,10 @@ describe('findUnsupportedConfig', () => {
 
   test('takes a decoupled model, whose requests run by themselves', () => {
     expect(find('model_transaction_policy { decoupled: true }')).toEqual([]);
+    const queue = (fields: string): unknown => find(`model_transaction_policy { decoupled: true } dynamic_batching { ${fields} }`);
+    expect(queue('default_queue_policy { max_queue_size: 9 }')).toEqual([]);
+    expect(queue('preserve_ordering: true default_queue_policy { max_queue_size: 9 }')).toEqual(['warning dynamic_batching']);
+    expect(queue('default_queue_policy { max_queue_size: 9 timeout_action: DELAY }')).toEqual(['warning dynamic_batching']);
   });
 
   test('says what was set and what to do', () => {

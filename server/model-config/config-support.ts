@@ -231,15 +231,31 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
 export function findUnsupportedConfig(config: ModelConfig): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   visitMessage(modelConfigType, config, '', findings);
-  if (config.modelTransactionPolicy?.decoupled && config.dynamicBatching !== null) {
-    findings.push({
+  if (config.modelTransactionPolicy?.decoupled) findings.push(...findDecoupledBatching(config.dynamicBatching));
+  warnOfOverrides(config, findings);
+  return findings;
+}
+
+/** What of the dynamic batching a decoupled model has no use for: all but the length of its queue. */
+export function findDecoupledBatching(batching: ModelConfig['dynamicBatching']): ConfigFinding[] {
+  if (batching === null) return [];
+  const { defaultQueuePolicy, ...others } = batching;
+  const { maxQueueSize, ...policy } = defaultQueuePolicy ?? { maxQueueSize: 0 };
+  if (maxQueueSize > 0 && isEmptyMessage(others) && isEmptyMessage(policy)) return [];
+  return [
+    {
       severity: 'warning',
       field: 'dynamic_batching',
       message: 'has no effect but for its max_queue_size: each request of a decoupled model runs by itself; remove it',
-    });
-  }
-  warnOfOverrides(config, findings);
-  return findings;
+    },
+  ];
+}
+
+/** Nothing but what a field is when nobody writes it. */
+function isEmptyMessage(message: object): boolean {
+  return Object.values(message).every(
+    (value) => !value || value === 'REJECT' || (typeof value === 'object' && Object.keys(value).length === 0),
+  );
 }
 
 /** A request may only shorten the timeout that the configuration gives (reference 7.1). */

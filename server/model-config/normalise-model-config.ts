@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { invalidArgument } from '../../proto/inference-error.ts';
+import { fillDecoupled } from './fill-decoupled.ts';
 
 /** What a model's directory tells without opening a model file. */
 export interface ModelDirectory {
@@ -29,7 +30,11 @@ const backendFormats: readonly BackendFormat[] = [
   { backend: 'pytorch', platform: 'pytorch_libtorch', filenames: ['model.pt', 'model.pt2'] },
   { backend: 'javascript', platform: '', filenames: ['model.mjs', 'model.ts'] },
   { backend: 'python', platform: '', filenames: ['model.py'] },
+  { backend: 'llamacpp', platform: '', filenames: ['model.gguf'] },
 ];
+
+/** Files of this ending keep the names that they came with; they hold a whole model each. */
+const GGUF = '.gguf';
 
 /**
  * Fills in everything that follows without opening the model's file: name, backend, platform, file name, version policy, scheduler and instance
@@ -42,7 +47,7 @@ export function normaliseModelConfig(config: ModelConfig, directory: ModelDirect
       `model '${directory.name}': name: expected the directory's name '${directory.name}', got '${config.name}'; remove it or rename one of the two`,
     );
   }
-  const withBackend = fillBackend({ ...config, name: directory.name }, directory);
+  const withBackend = fillDecoupled(fillBackend({ ...config, name: directory.name }, directory));
   return fillSchedulerDefaults({
     ...withBackend,
     versionPolicy: fillVersionPolicy(config.versionPolicy),
@@ -118,7 +123,7 @@ function fillBackend(config: ModelConfig, directory: ModelDirectory): ModelConfi
         `model '${config.name}': platform: expected '${format.platform}' for the backend '${format.backend}', got '${config.platform}'; remove platform`,
       );
     }
-    const found = format.filenames.find((name) => directory.firstVersionEntries.includes(name));
+    const found = format.filenames.find((name) => directory.firstVersionEntries.includes(name)) ?? findLoneFile(config, format, directory);
     return {
       ...config,
       backend: format.backend,
@@ -158,7 +163,24 @@ function findFormat(config: ModelConfig, entries: readonly string[]): BackendFor
       format.filenames.some((name) => config.defaultModelFilename.endsWith(name.slice('model'.length))),
     );
   }
-  return backendFormats.find((format) => format.filenames.some((name) => entries.includes(name)));
+  const named = backendFormats.find((format) => format.filenames.some((name) => entries.includes(name)));
+  return named ?? (entries.some(isGguf) ? backendFormats.find(({ filenames }) => filenames[0]!.endsWith(GGUF)) : undefined);
+}
+
+/** The one GGUF file of whatever name. Throws when there are several, and nothing says which. */
+function findLoneFile(config: ModelConfig, { filenames }: BackendFormat, directory: ModelDirectory): string | undefined {
+  if (!filenames[0]!.endsWith(GGUF) || config.defaultModelFilename !== '') return undefined;
+  const files = directory.firstVersionEntries.filter(isGguf).sort();
+  if (files.length <= 1) return files[0];
+  const pieces = files.some((name) => /-\d{5}-of-\d{5}\.gguf$/.test(name));
+  throw invalidArgument(
+    `model '${config.name}': default_model_filename: expected the model's file among ${files.slice(0, 8).join(', ')}, got none; ` +
+      (pieces ? 'join the pieces of a model with llama-gguf-split --merge, into model.gguf' : 'name it there, or name the file model.gguf'),
+  );
+}
+
+function isGguf(name: string): boolean {
+  return name.endsWith(GGUF) && !name.startsWith('.');
 }
 
 function isPlatformOf(backend: string, platform: string): boolean {

@@ -169,6 +169,21 @@ describe('parseModelConfig', () => {
     expect(errorOf(text, 'yaml')).toContain(message);
   });
 
+  test('takes the value of a parameter alone', () => {
+    const { parameters } = parseModelConfig(
+      'parameters: { threads: 2, lora: a.gguf, use_mmap: false, long: { string_value: x } }',
+      'yaml',
+      'c',
+    );
+    expect(parameters).toEqual({
+      threads: { stringValue: '2' },
+      lora: { stringValue: 'a.gguf' },
+      use_mmap: { stringValue: 'false' },
+      long: { stringValue: 'x' },
+    });
+    expect(errorOf('parameters: { threads: [2] }', 'yaml')).toContain('parameters["threads"]: expected an object, got a list');
+  });
+
   test('refuses a text above the limit, and reads one just below it', () => {
     const padding = '#'.repeat(MAX_CONFIG_BYTES - 20);
     expect(parseModelConfig(`name: "m"\n${padding}`, 'pbtxt', 'c').name).toBe('m');

@@ -30,7 +30,7 @@ export type ConfigValue = string | number | bigint | boolean | readonly ConfigVa
 /**
  * A parsed JSON or YAML document (or a text-format message as a plain object) as a complete ModelConfig: every field is there, unset messages
  * and oneof members are null. Field names in snake_case or lowerCamelCase; enums by name in any case, or by number; integers as numbers
- * or decimal strings, both within +-2^53; null means "not set". Throws INVALID_ARGUMENT naming `source` and the path of the field; with `findings`,
+ * or decimal strings, both within +-2^53; null means "not set"; a value of `parameters` may be the text, number or boolean alone. Throws INVALID_ARGUMENT naming `source` and the path of the field; with `findings`,
  * every mistake is put there instead, and the field reads as unset.
  */
 export function readConfigObject(document: unknown, source: string, findings: ConfigFinding[] | null = null): ModelConfig {
@@ -98,7 +98,8 @@ class ConfigReader {
 
   #single(field: Field, value: unknown, path: string): unknown {
     const messageType = messageTypeOf(field);
-    if (messageType !== null) return this.readMessage(messageType, value, path);
+    if (messageType !== null)
+      return this.readMessage(messageType, isParameter(messageType) && isText(value) ? { string_value: String(value) } : value, path);
     const enumValues = enumValuesOf(field);
     if (enumValues !== null) return this.#enum(enumValues, value, path);
     switch (field.type) {
@@ -181,6 +182,15 @@ function findField(type: Type, key: string): Field | undefined {
 
 function joinPath(path: string, name: string): string {
   return path === '' ? name : `${path}.${name}`;
+}
+
+/** `parameters: { threads: 2 }` is short for `{ threads: { string_value: "2" } }`. */
+function isParameter(type: Type): boolean {
+  return type.name === 'ModelParameter';
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string' || isScalar(value);
 }
 
 function isScalar(value: unknown): boolean {

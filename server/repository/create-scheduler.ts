@@ -58,7 +58,7 @@ function chooseScheduler(options: CreateSchedulerOptions): Scheduler {
   if (isDecoupled(config)) {
     const group = options.instances as InstanceGroup<DecoupledChannel>;
     const instances = limitDecoupled(group, options.rateLimits);
-    return new DecoupledScheduler({ ...common, instances, modelOutputCount: group.metadata.outputs.length });
+    return new DecoupledScheduler({ ...common, instances, modelOutputCount: group.metadata.outputs.length, engine: group.engine });
   }
   const instances = limitInstances(options.instances as InstanceGroup, options.rateLimits);
   if (options.sequencePlan !== null) return createSequenceScheduler({ ...common, config, plan: options.sequencePlan, instances });

@@ -20,10 +20,10 @@ import { type ModelTree, readModelTree } from './model-tree.ts';
 import { stageOverride } from './override/override-directory.ts';
 
 export interface DiskModelsOptions {
-  /** Repository directories; or, with `modelFile`, none. */
+  /** Repository directories; or, with `modelFiles`, none. */
   readonly directories: readonly string[];
-  /** A single model file, served without a repository; null: none. */
-  readonly modelFile: string | null;
+  /** Model files, served without a repository; their names differ. */
+  readonly modelFiles: readonly string[];
   /** See `ReadDirectoryOptions`. */
   readonly configName: string;
   readonly allowOutsideLinks: boolean;
@@ -39,7 +39,7 @@ export const DUPLICATE = 'model appears in two or more repositories: rename it i
 
 const NO_TREE: ModelTree = { config: '', common: '', versions: new Map(), whole: '' };
 
-/** The models that there are to load: those of the repositories, the single file, and what load requests bring. Opens no model file. */
+/** The models that there are to load: those of the repositories, the files, and what load requests bring. Opens no model file. */
 export class DiskModels {
   readonly #options: DiskModelsOptions;
 
@@ -49,8 +49,8 @@ export class DiskModels {
 
   /** Names, and the repositories that have each. Rejects with the file system's error when a repository cannot be listed. */
   async list(): Promise<Map<string, string[]>> {
-    const { directories, modelFile } = this.#options;
-    return modelFile === null ? listModels(directories) : new Map([[describeModelFile(modelFile).name, ['']]]);
+    const { directories, modelFiles } = this.#options;
+    return modelFiles.length === 0 ? listModels(directories) : new Map(modelFiles.map((file) => [describeModelFile(file).name, ['']]));
   }
 
   /** How the model's directory looks now. Rejects as {@link read}. */
@@ -75,7 +75,7 @@ export class DiskModels {
 
   /** What a load request says: another configuration for what is on disk, or files of its own, put into a directory that the state's `release` removes. */
   async readOverride(name: string, { config, files }: LoadParameters): Promise<LoadedState> {
-    const { directories, modelFile, maxOverrideBytes } = this.#options;
+    const { directories, modelFiles, maxOverrideBytes } = this.#options;
     if (files.size === 0) {
       const state = await this.#source(name);
       if (state.kind === 'file')
@@ -85,7 +85,7 @@ export class DiskModels {
         return { description: await this.#describe({ ...state, config }), tree, diskTree: tree.whole, release: null };
       });
     }
-    const homes = modelFile === null ? await findModelDirectory(directories, name) : [];
+    const homes = modelFiles.length === 0 ? await findModelDirectory(directories, name) : [];
     const staged = await stageOverride(name, files, { maxBytes: maxOverrideBytes });
     const release = (): Promise<void> => staged.remove();
     try {
@@ -114,11 +114,20 @@ export class DiskModels {
   }
 
   async #source(name: string): Promise<ModelSource> {
-    const { directories, modelFile } = this.#options;
-    if (modelFile !== null) {
-      const { source } = describeModelFile(modelFile);
-      if (source.name === name) return source;
-      throw pollFailure(name, `the server serves one file, the model '${source.name}'`, 'NOT_FOUND');
+    const { directories, modelFiles } = this.#options;
+    if (modelFiles.length > 0) {
+      const sources = modelFiles.map((file) => describeModelFile(file).source);
+      const source = sources.find((one) => one.name === name);
+      if (source !== undefined) return source;
+      const [first] = sources;
+      const served =
+        sources.length === 1
+          ? `one file, the model '${first!.name}'`
+          : `${sources.length} files${didYouMean(
+              name,
+              sources.map((one) => one.name),
+            )}`;
+      throw pollFailure(name, `the server serves ${served}`, 'NOT_FOUND');
     }
     const homes = await findModelDirectory(directories, name);
     if (homes.length === 1) return directorySource(homes[0]!, name);

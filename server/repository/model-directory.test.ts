@@ -2,7 +2,14 @@ import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { directorySource, findModelDirectory, type ModelDescription, readFailure, readModelDirectory } from './model-directory.ts';
+import {
+  describeModelFile,
+  directorySource,
+  findModelDirectory,
+  type ModelDescription,
+  readFailure,
+  readModelDirectory,
+} from './model-directory.ts';
 
 const repository = mkdtempSync(join(tmpdir(), 'nereid-directory-'));
 afterAll(() => rmSync(repository, { recursive: true }));
@@ -92,5 +99,32 @@ describe('configuration and labels that also lie elsewhere', () => {
     expect(await labelsOf('many')).toEqual(lines);
     writeFileSync(join(path, 'labels.txt'), '\n'.repeat(3_000_000));
     await expect(read('many')).rejects.toThrow(/expected at most 2097152 lines/);
+  });
+});
+
+it('knows a GGUF file by its ending, and says where it belongs', async () => {
+  mkdirSync(join(repository, 'chat', '1'), { recursive: true });
+  writeFileSync(join(repository, 'chat', '1', 'qwen-q4.gguf'), 'x');
+  writeFileSync(
+    join(repository, 'chat', 'config.yaml'),
+    'dynamic_batching: {preserve_ordering: true, default_queue_policy: {max_queue_size: 5}}',
+  );
+  const found = await readModelDirectory(directorySource(repository, 'chat'));
+  expect(found.config).toMatchObject({ backend: 'llamacpp', modelTransactionPolicy: { decoupled: true } });
+  expect(found.versions).toEqual([{ version: 1, modelPath: join(repository, 'chat', '1', 'qwen-q4.gguf') }]);
+  expect(found.warnings).toEqual([expect.stringContaining('dynamic_batching: has no effect but for its max_queue_size')]);
+
+  writeFileSync(join(repository, 'chat', 'config.yaml'), 'dynamic_batching: {default_queue_policy: {max_queue_size: 5}}');
+  expect((await readModelDirectory(directorySource(repository, 'chat'))).warnings).toEqual([]);
+
+  mkdirSync(join(repository, 'flat'));
+  writeFileSync(join(repository, 'flat', 'phi.gguf'), 'x');
+  await expect(readModelDirectory(directorySource(repository, 'flat'))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('flat/1/model.gguf; move flat/phi.gguf there'),
+  });
+  expect(describeModelFile('/models/phi-3.gguf')).toMatchObject({
+    name: 'phi-3',
+    config: { backend: 'llamacpp', defaultModelFilename: 'phi-3.gguf', modelTransactionPolicy: { decoupled: true } },
   });
 });

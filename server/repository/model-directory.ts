@@ -3,7 +3,7 @@ import { basename, dirname, extname, join, relative } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import { throwOnConfigErrors } from '../model-config/config-finding.ts';
-import { findUnsupportedConfig } from '../model-config/config-support.ts';
+import { findDecoupledBatching, findUnsupportedConfig } from '../model-config/config-support.ts';
 import { normaliseModelConfig } from '../model-config/normalise-model-config.ts';
 import { CONFIG_FILE_FORMATS, emptyModelConfig, MAX_CONFIG_BYTES, parseModelConfig } from '../model-config/parse-model-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
@@ -119,6 +119,10 @@ async function describeModelDirectory(source: ModelSource, options: ReadDirector
   if (firstVersion === undefined && written.backend === '' && written.platform === '') throw noVersionDirectory(name, names);
   const firstVersionEntries = firstVersion === undefined ? [] : await readdir(join(path, String(firstVersion)));
   const config = normaliseModelConfig(written, { name, firstVersionEntries });
+  // What a backend makes decoupled, the configuration did not say when it was looked at.
+  if (written.modelTransactionPolicy === null && config.modelTransactionPolicy?.decoupled) {
+    for (const { field, message } of findDecoupledBatching(written.dynamicBatching)) warnings.push(`${field}: ${message}`);
+  }
   const fileOf = (version: number): ModelVersionFile => ({ version, modelPath: join(path, String(version), config.defaultModelFilename) });
   const { whyIncomplete } = options;
   const notWhole = whyIncomplete === null ? new Map<number, string>() : await findIncomplete(directories, config, fileOf, whyIncomplete);
@@ -182,14 +186,14 @@ export function checkModelName(name: string): void {
 
 /** What a new user runs into: a model file beside the configuration, or nothing at all. */
 function noVersionDirectory(name: string, entries: readonly string[]): InferenceError {
-  const stray = entries.find((entry) => entry.toLowerCase().endsWith('.onnx'));
+  const stray = entries.find((entry) => /\.(?:onnx|gguf)$/i.test(entry));
   if (stray !== undefined && /^[0-9]+$/.test(name)) {
     return invalidArgument(
       `model '${name}': no version directory, and its name is one: the repository looks like a model's own directory; give the directory above it`,
     );
   }
   return invalidArgument(
-    `model '${name}': no version directory: expected one whose name is a number, with the model in it: ${name}/1/model.onnx` +
+    `model '${name}': no version directory: expected one whose name is a number, with the model in it: ${name}/1/model${stray === undefined ? '.onnx' : extname(stray).toLowerCase()}` +
       (stray === undefined ? '' : `; move ${name}/${stray} there`),
   );
 }

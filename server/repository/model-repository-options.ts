@@ -17,10 +17,10 @@ export interface LoadProgress {
 export type ControlMode = 'none' | 'poll' | 'explicit';
 
 export interface ModelRepositoryOptions {
-  /** Repository directories; or, with `modelFile`, none. */
+  /** Repository directories; or, with `modelFiles`, none. */
   readonly directories: readonly string[];
-  /** A single model file, served without a repository; null: none. */
-  readonly modelFile: string | null;
+  /** Model files, served without a repository; their names differ. */
+  readonly modelFiles: readonly string[];
   /** `none`: what is there at start is served until the end. `poll`: the directories say what is served. `explicit`: `loadModels` at start, and then what `load` and `unload` say. */
   readonly controlMode: ControlMode;
   /** With `explicit`; '*' alone: all. */

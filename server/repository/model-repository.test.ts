@@ -39,7 +39,7 @@ function open(
   const loader = new ManualLoader();
   const repository = new ModelRepository({
     directories: [directory.path],
-    modelFile: null,
+    modelFiles: [],
     controlMode,
     loadModels: [],
     loader,

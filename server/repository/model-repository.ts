@@ -53,7 +53,7 @@ export class ModelRepository {
     });
     this.#disk = new DiskModels({
       directories: options.directories,
-      modelFile: options.modelFile,
+      modelFiles: options.modelFiles,
       configName: options.configName ?? '',
       allowOutsideLinks: options.allowOutsideLinks ?? false,
       whyIncomplete: options.controlMode === 'poll' ? (options.whyIncomplete ?? null) : null,

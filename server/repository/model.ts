@@ -60,6 +60,8 @@ export class Model {
   readonly sequencePlan: SequencePlan | null;
   /** When it last took a request, or was loaded; on the clock's scale. The door writes it. */
   lastUsedNs: number;
+  /** When it was loaded, ms since 1970. */
+  readonly loadedAtMs: number = Date.now();
   readonly #fileBytes: number;
   /** Of decoupled channels where `isDecoupled`. */
   readonly instances: InstanceGroup | InstanceGroup<DecoupledChannel>;

@@ -17,6 +17,8 @@ export interface GenerationJob {
   readonly stopTokens: ReadonlySet<number>;
   /** Nobody waits: its sequence is free after the step that runs. */
   readonly signal: AbortSignal;
+  /** Called at each step that brings it no token but gets it on: its prompt is being read, or it waits for a sequence while others run. */
+  readonly progress?: (() => void) | undefined;
 }
 
 /** Ranges have been checked. Left out: that sampler is not used. Names as in llama.cpp, where OpenAI has none. */

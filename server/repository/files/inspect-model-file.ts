@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import type { InspectModule, ModelFileInspection } from '../../../backends/api/inspect.ts';
+import type { InspectModule, ModelFileInspection, NamedFile } from '../../../backends/api/inspect.ts';
+import type { ModelConfig } from '../../../backends/api/model-config.ts';
 
 const NAME = /^[a-z][a-z0-9_-]{0,63}$/;
 
@@ -14,6 +15,11 @@ const modules: Map<string, Promise<InspectModule>> = new Map();
 export async function inspectModelFile(backend: string, file: FileHandle, byteLength: number): Promise<ModelFileInspection | null> {
   const module = findModule(backend);
   return module === null ? null : (await module).inspectModelFile(file, byteLength);
+}
+
+/** The files that the configuration names in parameters of its backend. Rejects with INVALID_ARGUMENT. */
+export async function namedFiles(config: ModelConfig): Promise<readonly NamedFile[]> {
+  return (await findModule(config.backend))?.namedFiles?.(config) ?? [];
 }
 
 function findModule(backend: string): Promise<InspectModule> | null {

@@ -11,7 +11,7 @@ import { isTemporaryName, MAX_TREE_ENTRIES } from '../model-tree.ts';
 import { parseVersionName } from '../version-policy.ts';
 import { MANIFEST_NAME, MAX_MANIFEST_BYTES, parseChecksumManifest } from './checksum-manifest.ts';
 import { FileCheck } from './file-check.ts';
-import { inspectModelFile } from './inspect-model-file.ts';
+import { inspectModelFile, namedFiles } from './inspect-model-file.ts';
 import { shownName, whyNotBelow } from './path-below.ts';
 import { isInside, resolveLinks } from './resolve-links.ts';
 
@@ -147,6 +147,7 @@ async function takeModel(
   let inspection: ModelFileInspection | null = null;
   const look = async (opened: FileHandle, byteLength: number): Promise<void> => {
     inspection = await inspectModelFile(config.backend, opened, byteLength);
+    if (inspection?.fault !== undefined) throw invalidArgument(`model file '${shown}' ${inspection.fault}`);
   };
   await check.take(modelPath, '', look, source.kind === 'file');
   // Code reads, and runs, what lies beside it.
@@ -166,6 +167,12 @@ async function takeModel(
       );
     }
     await check.take(join(dirname(modelPath), location), `model file '${shown}' has weights in another file: `);
+  }
+  for (const { field, location } of await namedFiles(config)) {
+    const fault = whyNotBelow(location);
+    if (fault !== null)
+      throw invalidArgument(`${field}: the path '${shownName(location)}' ${fault}; expected a file beside the model's, or below`);
+    await check.take(join(dirname(modelPath), location), `${field}: `);
   }
 }
 

@@ -52,6 +52,7 @@ export class PreparationRun {
     this.#context = {
       signature: model.sequencePlan?.signature ?? model.signature,
       isPlain: false,
+      streamInput: -1,
       responder: null,
       reporter: new ModelReporter(model.name, model.version, {}, model.isDecoupled),
       clock,
