@@ -113,7 +113,7 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
     });
     repository = new ModelRepository({
       directories: [examples],
-      modelFile: null,
+      modelFiles: [],
       controlMode: 'none',
       loadModels: [],
       loader,
@@ -210,7 +210,9 @@ describe.each(['process', 'inline'] as const)('a decoupled model through the doo
     expect(reporter.executionCount - before.executions).toBe(1);
     expect(before.cancelled).toBe(1);
     const [first, second, third, end] = reporter.responses;
-    expect([first, second, third].every((statistics) => statistics!.success.count >= 1 && statistics!.computeInfer.ns >= 19e6)).toBe(true);
+    expect([first, second, third].every((statistics) => statistics!.success.count >= 1)).toBe(true);
+    // 20 ms before each, all together: a busy machine may hear of two at once.
+    expect([first, second, third].reduce((sum, statistics) => sum + statistics!.computeInfer.ns, 0)).toBeGreaterThanOrEqual(57e6);
     expect(end!.empty.count).toBeGreaterThanOrEqual(1);
     const page = await metrics.render();
     const labels = 'model="repeat_int32",version="1"';

@@ -57,7 +57,10 @@ export class InferenceDoor implements RequestObserver {
     return this.#repository.route(modelName, version);
   }
 
-  /** As `route`, for a call that has one answer: a decoupled model, which may have any number, is UNIMPLEMENTED there. */
+  /**
+   * As `route`, for a call that has one answer: a decoupled model, which may have any number, is UNIMPLEMENTED there, but for those that answer once unless they are asked to
+   * stream. Their caller is a `OneResponse`.
+   */
   routeUnary(modelName: string, version: string): Model | Waiting<Model> {
     const routed = this.#repository.route(modelName, version);
     return routed instanceof Promise ? thenWaiting(routed, requireUnary) : requireUnary(routed);
@@ -122,10 +125,13 @@ export class InferenceDoor implements RequestObserver {
   }
 }
 
+/** Its models give one response, whatever they are for, unless a request says `stream`. */
+const ANSWERS_ONCE_BACKEND = 'llamacpp';
+
 function requireUnary(model: Model): Model {
-  if (!model.isDecoupled) return model;
+  if (!model.isDecoupled || model.config.backend === ANSWERS_ONCE_BACKEND) return model;
   throw new InferenceError(
     'UNIMPLEMENTED',
-    `doesn't support models with decoupled transaction policy: model '${model.name}' may answer a request with any number of responses; use gRPC ModelStreamInfer or the WebSocket`,
+    `doesn't support models with decoupled transaction policy: model '${model.name}' may answer a request with any number of responses; use generate_stream, gRPC ModelStreamInfer or the WebSocket`,
   );
 }

@@ -4,11 +4,9 @@ import { InferenceError } from '../../proto/inference-error.ts';
  * What Triton's clients may ask for and this server does not do: a plain refusal, in the same words on every protocol, rather than an unknown route or method, which would
  * read like a typing mistake.
  */
-export type Missing = 'generate' | 'generate_stream' | 'shared memory' | 'trace' | 'logging';
+export type Missing = 'shared memory' | 'trace' | 'logging';
 
 const SENTENCES: Readonly<Record<Missing, string>> = {
-  generate: 'the generate extension (generate) is',
-  generate_stream: 'the generate extension (generate_stream) is',
   'shared memory': 'Client shared memory is disabled: it is',
   trace: 'the trace extension is',
   logging: 'changing the log over the network is',

@@ -1,8 +1,9 @@
 /** @hotpath one object for each request: its head, its body as it comes in, and its one answer (measured by node-http-transport.bench.ts) */
 
+import { AnswerStream, type StreamWire } from './answer-stream.ts';
 import { chooseResponseCoding, compressBody, MIN_COMPRESSED_BODY_BYTES } from './content-encoding.ts';
 import { withCrossOrigin } from './cross-origin.ts';
-import type { HttpAbortListener, HttpBody, HttpErrorBody, HttpExchange, HttpMethod, HttpRoute } from './http-exchange.ts';
+import type { HttpAbortListener, HttpBody, HttpErrorBody, HttpExchange, HttpMethod, HttpRoute, HttpStream } from './http-exchange.ts';
 import { INTERNAL_FAULT } from './http-refusals.ts';
 
 export const NO_BODY: Buffer = Buffer.alloc(0);
@@ -21,7 +22,7 @@ export interface ExchangeOwner {
  * What both engines' exchanges have in common. The fields below `contentEncoding` belong to the intake while the body comes in; a protocol sees only
  * `HttpExchange`.
  */
-export abstract class BufferedExchange implements HttpExchange {
+export abstract class BufferedExchange implements HttpExchange, StreamWire {
   readonly method: HttpMethod;
   readonly path: string;
   readonly query: string;
@@ -38,6 +39,8 @@ export abstract class BufferedExchange implements HttpExchange {
   /** The handler has been called. */
   isDispatched = false;
   isReleased = false;
+  /** The answer, where it comes in parts. */
+  stream: AnswerStream | null = null;
   contentEncoding = '';
   acceptEncoding = '';
   /** Access-Control-Allow-Origin of the answer; '': none. */
@@ -67,15 +70,27 @@ export abstract class BufferedExchange implements HttpExchange {
    */
   protected abstract send(status: number, headers: readonly string[], body: HttpBody, mustClose: boolean): void;
 
-  respond(status: number, headers: readonly string[], body: HttpBody): void {
-    if (this.isAnswered || this.isAborted) return;
-    for (let index = 1; index < headers.length; index += 2) {
-      if (INVALID_HEADER_VALUE.test(headers[index]!)) {
-        this.owner.onError(new Error(`the response header ${headers[index - 1]} has a value that cannot be sent`));
-        this.refuse(500, INTERNAL_FAULT);
-        return;
-      }
+  /** Keeps the head of an answer in parts, for the first of them. */
+  protected abstract beginStream(status: number, headers: readonly string[]): void;
+  abstract writePart(bytes: Uint8Array): boolean;
+  abstract endParts(bytes: Uint8Array): void;
+  abstract cutOff(): void;
+  abstract onFault(error: unknown): void;
+
+  startStream(status: number, headers: readonly string[]): HttpStream {
+    const stream = new AnswerStream(this);
+    if (this.isAnswered || this.isAborted || !this.#mayBeSent(headers)) {
+      stream.drop();
+      return stream;
     }
+    this.isAnswered = true;
+    this.stream = stream;
+    this.beginStream(status, this.allowOrigin === '' ? headers : withCrossOrigin(headers, this.allowOrigin));
+    return stream;
+  }
+
+  respond(status: number, headers: readonly string[], body: HttpBody): void {
+    if (this.isAnswered || this.isAborted || !this.#mayBeSent(headers)) return;
     this.isAnswered = true;
     if (this.allowOrigin !== '') headers = withCrossOrigin(headers, this.allowOrigin);
     if (this.acceptEncoding !== '' && status === 200 && this.route?.allowContentCoding === true && this.method !== 'HEAD') {
@@ -90,7 +105,11 @@ export abstract class BufferedExchange implements HttpExchange {
 
   /** Answers with the protocol's error body. Extra headers are name, value... */
   refuse(status: number, message: string, extraHeaders: readonly string[] = NO_PARAMS, mustClose = false): void {
-    if (this.isAnswered || this.isAborted) return;
+    if (this.isAnswered || this.isAborted) {
+      // Its status is out: the client learns from the cut that the answer is not whole.
+      if (this.stream?.isEnded === false && !this.isAborted) this.cutOff();
+      return;
+    }
     this.isAnswered = true;
     const { errorBody } = this.owner;
     let headers = ['content-type', errorBody.contentType, ...extraHeaders];
@@ -102,7 +121,9 @@ export abstract class BufferedExchange implements HttpExchange {
   abort(): void {
     if (this.isAborted) return;
     this.isAborted = true;
-    const listener = this.isAnswered ? null : this.abortListener;
+    const { stream } = this;
+    const listener = this.isAnswered && stream?.isEnded !== false ? null : this.abortListener;
+    stream?.drop();
     this.owner.release(this);
     if (listener === null) return;
     try {
@@ -110,6 +131,18 @@ export abstract class BufferedExchange implements HttpExchange {
     } catch (error) {
       this.owner.onError(error);
     }
+  }
+
+  /** False: the answer is a refusal now. */
+  #mayBeSent(headers: readonly string[]): boolean {
+    for (let index = 1; index < headers.length; index += 2) {
+      if (INVALID_HEADER_VALUE.test(headers[index]!)) {
+        this.owner.onError(new Error(`the response header ${headers[index - 1]} has a value that cannot be sent`));
+        this.refuse(500, INTERNAL_FAULT);
+        return false;
+      }
+    }
+    return true;
   }
 
   #sendCompressed(headers: readonly string[], body: HttpBody, coding: 'gzip' | 'deflate'): void {

@@ -32,6 +32,31 @@ export interface HttpExchange {
    * borrowed until this returns. A second answer is dropped.
    */
   respond(status: number, headers: readonly string[], body: HttpBody): void;
+  /**
+   * Begins an answer that comes in parts (chunked, unless it ends in its first tick; never compressed). Its head goes out with the first part. `headers` as in `respond`. The exchange
+   * stays open, and `abortListener` hears, until `end` or `abort`. After an answer or an abort it does nothing, and neither does what it returns.
+   */
+  startStream(status: number, headers: readonly string[]): HttpStream;
+}
+
+/** The parts of one answer. What is written in one tick goes out together at its end. After `end`, `abort` and when the client is gone all of it does nothing. */
+export interface HttpStream {
+  drainListener: HttpDrainListener | null;
+  /**
+   * Adds a part, which is borrowed until this returns. False: the client takes less than it is given; what was written is kept, but hold back more until `drainListener` hears that
+   * it may go on. A client that takes nothing for some seconds is cut off (`abortListener` hears).
+   */
+  write(part: string | Uint8Array): boolean;
+  /** The answer is whole. */
+  end(): void;
+  /** Cuts the connection off, so that the client knows that the answer is not whole. `abortListener` does not hear of it. */
+  abort(): void;
+}
+
+/** An object rather than a function, as `HttpAbortListener` is. */
+export interface HttpDrainListener {
+  /** Never called inside `write`. */
+  onStreamDrained(): void;
 }
 
 /** A protocol's per-call object; an object rather than a function, so that a call needs no closure. */

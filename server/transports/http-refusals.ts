@@ -25,8 +25,10 @@ export const HANDSHAKE_NOT_PLAIN =
   'a WebSocket handshake is a GET of HTTP/1.1 without a body, sent when every earlier request of the connection has been answered';
 export const INTERNAL_FAULT = 'internal error; the server log has the details';
 
-export function pathNotFound(path: string): string {
-  return `nothing is served at ${path.length > MAX_QUOTED_CHARS ? `${path.slice(0, MAX_QUOTED_CHARS)}...` : path}`;
+/** `nearest`: undefined where no path is near. */
+export function pathNotFound(path: string, nearest: string | undefined): string {
+  const quoted = path.length > MAX_QUOTED_CHARS ? `${path.slice(0, MAX_QUOTED_CHARS)}...` : path;
+  return `nothing is served at ${quoted}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
 }
 
 export function methodNotAllowed(method: string, allow: string): string {

@@ -81,6 +81,8 @@ class SegmentNode {
  * whatever the order of the routes. The pattern is chosen by the path alone, then the method decides between a route and 405.
  */
 export class HttpRouter {
+  /** One for each pattern. */
+  readonly endpoints: HttpEndpoint[] = [];
   readonly #root: SegmentNode = new SegmentNode();
   /** Two generations: when the young one is full it becomes the old one and the old one is dropped, so no entry needs a use count. */
   #young = new Map<string, PathMatch>();
@@ -132,7 +134,10 @@ export class HttpRouter {
         node = next;
       }
     }
-    node.endpoint ??= new HttpEndpoint(route.pattern);
+    if (node.endpoint === null) {
+      node.endpoint = new HttpEndpoint(route.pattern);
+      this.endpoints.push(node.endpoint);
+    }
     node.endpoint.add(route);
   }
 

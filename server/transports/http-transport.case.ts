@@ -114,12 +114,18 @@ export function httpTransportCase(engine: 'uws' | 'node', start: StartHttpTransp
         return (await client.next(line.startsWith('HEAD')))!;
       };
       expect(JSON.parse((await ask('GET /models/a%2Fb%2541/versions/12?x=%41')).body.toString())).toEqual(['a/b%41', '12']);
-      for (const path of ['/nothing', '/models/a/versions/x', '/hello/', '/models//versions/1']) {
+      const nearest = {
+        '/nothing': '',
+        '/models/a/version/7': '; did you mean /models/a/versions/7?',
+        '/hello/': '; did you mean /hello?',
+      };
+      for (const [path, hint] of Object.entries(nearest)) {
         const response = await ask(`GET ${path}`);
         expect(response.status).toBe(404);
         expect(response.headers.get('content-type')).toBe('application/json');
-        expect(JSON.parse(response.body.toString())).toEqual({ status: 404, error: `nothing is served at ${path}` });
+        expect(JSON.parse(response.body.toString())).toEqual({ status: 404, error: `nothing is served at ${path}${hint}` });
       }
+      for (const path of ['/models/a/versions/x', '/models//versions/1']) expect((await ask(`GET ${path}`)).status).toBe(404);
       for (const path of ['/models/%/versions/1', '/models/%zz/versions/1', '/models/%ff/versions/1'])
         expect((await ask(`GET ${path}`)).status).toBe(400);
       expect((await ask(`GET /${'x'.repeat(3000)}`)).status).toBe(414);

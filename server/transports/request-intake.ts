@@ -6,6 +6,7 @@ import { CrossOrigin, preflightHeaders } from './cross-origin.ts';
 import type { HttpErrorBody, HttpTransportOptions } from './http-exchange.ts';
 import * as refusals from './http-refusals.ts';
 import { HttpRouter } from './http-router.ts';
+import { nearestPath } from './nearest-path.ts';
 import type { WebSocketRoute } from './web-socket.ts';
 import type { HeldWebSocket, WebSocketOwner } from './web-socket-connection.ts';
 import { type HandshakeHead, HandshakeRoute } from './web-socket-handshake.ts';
@@ -98,7 +99,10 @@ export class RequestIntake implements ExchangeOwner, WebSocketOwner {
     const match = this.router.match(exchange.path);
     const { endpoint } = match;
     if (endpoint === null) {
-      if (match.refusal === 404) return refuse(exchange, 404, refusals.pathNotFound(exchange.path), NO_HEADERS, false);
+      if (match.refusal === 404) {
+        const nearest = nearestPath(exchange.path, this.router.endpoints);
+        return refuse(exchange, 404, refusals.pathNotFound(exchange.path, nearest), NO_HEADERS, false);
+      }
       return refuse(exchange, match.refusal, match.refusal === 414 ? refusals.PATH_TOO_LONG : refusals.INVALID_PATH, NO_HEADERS, false);
     }
     const route = endpoint.route(framing.method);

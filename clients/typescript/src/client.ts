@@ -2,6 +2,7 @@
 
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import { type CallOptions, CallScope, type HeaderSource } from './call-scope.ts';
+import { type GenerateCall, type GenerateRequest, type GenerateResponse, generateBody, noGenerate } from './generate.ts';
 import { encodeInput, type NamedInput } from './infer-input.ts';
 import { type InferOptions, inferOutputs, inferParameters } from './infer-options.ts';
 import { InferResult } from './infer-result.ts';
@@ -88,23 +89,50 @@ export class InferenceClient {
   }
 
   async *#stream<O extends object>(request: InferRequest, options: CallOptions): AsyncGenerator<InferResult<O>, void, undefined> {
+    const open = (call: CallContext): AsyncIterableIterator<InferResponse> => this.#transport.stream(request, call);
+    for await (const response of this.#iterate(options, kindOf(request), open)) yield new InferResult<O>(response);
+  }
+
+  async *#iterate<T>(
+    options: CallOptions,
+    kind: CallKind,
+    open: (call: CallContext) => AsyncIterableIterator<T>,
+  ): AsyncGenerator<T, void, undefined> {
     const scope = new CallScope(options, this.#settings.timeoutMs);
-    let responses: AsyncIterableIterator<InferResponse> | null = null;
+    let responses: AsyncIterableIterator<T> | null = null;
     try {
       // Up to its first response a stream is repeated as any other call is.
-      let step = await this.#attempts(scope, kindOf(request), options, (call) => {
-        responses = this.#transport.stream(request, call);
+      let step = await this.#attempts(scope, kind, options, (call) => {
+        responses = open(call);
         return responses.next();
       });
       while (!step.done) {
-        yield new InferResult<O>(step.value);
+        yield step.value;
         step = await responses!.next();
       }
       responses = null;
     } finally {
       scope.dispose();
-      await (responses as AsyncIterableIterator<InferResponse> | null)?.return?.();
+      await (responses as AsyncIterableIterator<T> | null)?.return?.();
     }
+  }
+
+  /**
+   * The generate extension: inputs as plain values, and the one response as a plain object. Over HTTP. A model that gives none, or more than one, rejects: `generateStream` takes them.
+   */
+  async generate(call: GenerateCall): Promise<GenerateResponse> {
+    const transport = this.#transport;
+    if (transport.generate === undefined) throw noGenerate(transport.name);
+    const request = encodeGenerate(call);
+    return this.#call('infer', call, (context) => transport.generate!(request, context));
+  }
+
+  /** The same for any number of responses, as they come. The request goes out with the first step of the iteration; leaving the loop cancels it. */
+  async *generateStream(call: GenerateCall): AsyncGenerator<GenerateResponse, void, undefined> {
+    const transport = this.#transport;
+    if (transport.generateStream === undefined) throw noGenerate(transport.name);
+    const request = encodeGenerate(call);
+    yield* this.#iterate(call, 'infer', (context) => transport.generateStream!(request, context));
   }
 
   isServerLive(options: CallOptions = {}): Promise<boolean> {
@@ -228,6 +256,10 @@ export class InferenceClient {
     const policy = retryPolicy(options.retry, this.#settings.retry);
     return withRetries(kind, policy, scope, async () => attempt(await scope.context(this.#settings.headers, options.headers)));
   }
+}
+
+function encodeGenerate(call: GenerateCall): GenerateRequest {
+  return { modelName: checkedName(call.model), modelVersion: versionText(call.version), body: generateBody(call) };
 }
 
 function encodeCall(call: InferCall): InferRequest {

@@ -6,6 +6,7 @@ export type { CallOptions, HeaderSource } from './call-scope.ts';
 export { type InferCall, InferenceClient, type LoadOptions, type VersionOptions } from './client.ts';
 export type { ConnectOptions } from './connect.ts';
 export type { TensorValues, ValuesOf } from './encode-values.ts';
+export type { GenerateCall, GenerateResponse, GenerateValue } from './generate.ts';
 export { type DescribedInput, InferInput, type ModelInput, type NamedInput } from './infer-input.ts';
 export { type InferOptions, InferRequestedOutput, type OutputOptions, type SequenceOptions } from './infer-options.ts';
 export { InferOutput, InferResult } from './infer-result.ts';

@@ -8,6 +8,7 @@
  */
 
 import type { Datatype } from '../../../proto/datatype.ts';
+import type { GenerateRequest, GenerateResponse } from './generate.ts';
 import type {
   CudaSharedMemoryRegion,
   LogSettings,
@@ -133,6 +134,10 @@ export interface Transport extends ControlTransport {
    * HTTP has no such form: its transport throws UNIMPLEMENTED.
    */
   stream(request: InferRequest, call: CallContext): AsyncIterableIterator<InferResponse>;
+  /** The generate extension, of the transports that have it: one response, an object. */
+  generate?(request: GenerateRequest, call: CallContext): Promise<GenerateResponse>;
+  /** The same with any number of responses; else as `stream`. */
+  generateStream?(request: GenerateRequest, call: CallContext): AsyncIterableIterator<GenerateResponse>;
   /** Ends all connections. Calls in flight reject with CANCELLED, later ones too. May be called twice. */
   close(): Promise<void>;
 }

@@ -182,7 +182,7 @@ export class ServedModels {
     };
     const repository = new ModelRepository({
       directories: [files.path],
-      modelFile: null,
+      modelFiles: [],
       controlMode: 'none',
       loadModels: [],
       loader: {

@@ -6,6 +6,7 @@ import type { InferenceResponse } from '../../inference/inference-response.ts';
 import type { Model } from '../../repository/model.ts';
 import type { Waiting } from '../../repository/waiting.ts';
 import type { RpcCancelListener, UnaryCall, UnaryMethod } from '../../transports/rpc-call.ts';
+import { OneResponse, UNARY_REFUSAL } from '../one-response.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { InferRequestMessage } from './decode-infer-request.ts';
@@ -35,7 +36,7 @@ function infer(call: UnaryCall, message: InferRequestMessage, model: Model, cont
     );
   }
   const inferCall = new UnaryInferCall(call, model, context);
-  const request = message.decode(model.signature, inferCall);
+  const request = message.decode(model.signature, model.isDecoupled ? new OneResponse(inferCall, UNARY_REFUSAL) : inferCall);
   request.deadlineNs = call.deadlineMs * 1e6;
   inferCall.start(request);
 }

@@ -46,6 +46,7 @@ function answer(
       const pieces = typeof body === 'string' ? [Buffer.from(body)] : body instanceof Uint8Array ? [body] : body;
       answers.push({ status, headers: fields, body: Buffer.concat(pieces) });
     },
+    startStream: () => expect.fail('an inference answer is not streamed'),
   };
   const request = new InferenceRequest({
     modelName: 'm',

@@ -93,10 +93,15 @@ export class JsonWriter {
   /** The tensor's elements as one flat JSON array. Throws INVALID_ARGUMENT when a BYTES element is no text. */
   tensorData(tensor: Tensor): void {
     this.ascii('[');
+    this.tensorValues(tensor);
+    this.ascii(']');
+  }
+
+  /** The same without its brackets: of a tensor of one element, a JSON value. */
+  tensorValues(tensor: Tensor): void {
     const { datatype } = tensor;
     if (datatype === 'BYTES') this.strings(tensor);
     else this.numbers(datatype, aligned(tensor.data, byteSizeOf(datatype)));
-    this.ascii(']');
   }
 
   private numbers(datatype: Datatype, data: Uint8Array): void {

@@ -38,11 +38,6 @@ function refusals(route: MakeControlRoute): HttpRoute[] {
       throw notYet(what);
     };
   const routes: HttpRoute[] = [];
-  for (const version of ['', '/versions/{version}']) {
-    for (const name of ['generate', 'generate_stream'] as const) {
-      routes.push(route('POST', `/v2/models/{model}${version}/${name}`, refuse(name)));
-    }
-  }
   for (const kind of ['systemsharedmemory', 'cudasharedmemory']) {
     routes.push(
       route('GET', `/v2/${kind}/status`, (exchange) => respondJson(exchange, [])),

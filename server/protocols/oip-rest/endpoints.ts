@@ -9,10 +9,12 @@ import type { Model } from '../../repository/model.ts';
 import type { Waiting } from '../../repository/waiting.ts';
 import type { HttpAbortListener, HttpExchange, HttpRoute } from '../../transports/http-exchange.ts';
 import { decodeInferRequest } from '../oip-json/decode-request.ts';
+import { OneResponse, UNARY_REFUSAL } from '../one-response.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { readTimeoutHeader } from '../request-timeout.ts';
 import { type RoutedCall, RouteWait } from '../route-wait.ts';
 import { controlRoutes } from './control.ts';
+import { generateRoutes } from './generate.ts';
 import { respondInference } from './respond-inference.ts';
 import { respondError } from './status.ts';
 
@@ -24,6 +26,7 @@ export function oipRestRoutes(context: ProtocolContext): HttpRoute[] {
     ...['/v2/models/{model}/infer', '/v2/models/{model}/versions/{version}/infer'].map(
       (pattern): HttpRoute => ({ method: 'POST', pattern, requestHeaders: INFER_HEADERS, allowContentCoding: true, handle }),
     ),
+    ...generateRoutes(context),
     ...controlRoutes(context),
   ];
 }
@@ -41,7 +44,8 @@ function handleInfer(exchange: HttpExchange, context: ProtocolContext): void {
 
 function infer(exchange: HttpExchange, model: Model, context: ProtocolContext, deadlineNs: number): void {
   const call = new RestInferCall(exchange, model, context);
-  const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, call);
+  const caller = model.isDecoupled ? new OneResponse(call, UNARY_REFUSAL) : call;
+  const request = decodeInferRequest(exchange.body, exchange.header(INFERENCE_HEADER_CONTENT_LENGTH), model.signature, caller);
   request.deadlineNs = deadlineNs;
   call.start(request, context.door);
 }

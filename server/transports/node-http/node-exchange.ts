@@ -18,6 +18,8 @@ export interface NodeExchangeHost {
   readonly intake: RequestIntake;
   /** The answer is with node:http: the exchange is over. */
   settle(exchange: NodeExchange): void;
+  /** The client of a connection that is to close was not told so. */
+  closeWhenIdle(connection: NodeConnection): void;
   /** The route of a handshake that can be taken now. */
   takeHandshake(connection: NodeConnection, request: NodeRequest): WebSocketRoute | null;
 }
@@ -99,6 +101,10 @@ export class NodeExchange extends BufferedExchange {
   readonly #number: number;
   newer: NodeExchange | null = null;
   older: NodeExchange | null = null;
+  /** Of an answer in parts: until the first of them. */
+  #status = 0;
+  #head: readonly string[] | null = null;
+  #saysClose = false;
 
   constructor(
     transport: NodeExchangeHost,
@@ -159,4 +165,60 @@ export class NodeExchange extends BufferedExchange {
     if (this.connection.unreadAnswerBytes > KERNEL_BUFFER_BYTES) this.connection.socket.setTimeout(WRITE_STALL_MS);
     this.#transport.settle(this);
   }
+
+  protected beginStream(status: number, headers: readonly string[]): void {
+    this.#status = status;
+    this.#head = headers;
+    this.markDue();
+    this.#response.on('drain', onStreamDrain);
+  }
+
+  writePart(bytes: Uint8Array): boolean {
+    const response = this.#response;
+    const { socket } = this.connection;
+    // Gone; that it is will be told in a later tick.
+    if (socket.destroyed || response.destroyed) return true;
+    this.#writeHead();
+    if (this.#isBodiless) return true;
+    // Node writes later what it cannot write now, so the bytes must be its own.
+    if (response.write(Buffer.from(bytes))) return true;
+    // The client has to take some of it in each such time; a timer that ends while nothing is left to write is set anew.
+    socket.setTimeout(WRITE_STALL_MS);
+    return false;
+  }
+
+  endParts(bytes: Uint8Array): void {
+    const response = this.#response;
+    if (this.connection.socket.destroyed || response.destroyed) return;
+    this.#writeHead();
+    if (bytes.length === 0 || this.#isBodiless) response.end();
+    else response.end(Buffer.from(bytes));
+    this.#transport.settle(this);
+    if (!this.#saysClose && this.#transport.intake.isDraining) this.#transport.closeWhenIdle(this.connection);
+  }
+
+  cutOff(): void {
+    this.connection.socket.destroy();
+  }
+
+  onFault(error: unknown): void {
+    this.owner.onError(error);
+    if (!this.isAborted && !this.isReleased) this.connection.socket.destroy();
+  }
+
+  get #isBodiless(): boolean {
+    return this.method === 'HEAD' || this.#status === 204 || this.#status === 304;
+  }
+
+  #writeHead(): void {
+    const head = this.#head;
+    if (head === null) return;
+    this.#head = null;
+    this.#saysClose = this.#transport.intake.isDraining;
+    this.#response.writeHead(this.#status, this.#saysClose ? [...head, 'connection', 'close'] : head.slice());
+  }
+}
+
+function onStreamDrain(this: ServerResponse<NodeRequest>): void {
+  this.req.exchange?.stream?.onWritable();
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { httpStreamCase } from '../http-stream.case.ts';
 import { httpTransportCase } from '../http-transport.case.ts';
 import { httpTransportAbuseCase } from '../http-transport-abuse.case.ts';
 import { TEST_TLS, TransportFixture } from '../transport-fixture.ts';
@@ -9,6 +10,7 @@ import { webSocketHandshakeCase } from '../web-socket-handshake.case.ts';
 import { startNodeHttpTransport } from './node-http-transport.ts';
 
 httpTransportCase('node', startNodeHttpTransport);
+httpStreamCase('node', startNodeHttpTransport);
 httpTransportAbuseCase('node', startNodeHttpTransport);
 webSocketHandshakeCase('node', startNodeHttpTransport);
 webSocketCase('node', startNodeHttpTransport);

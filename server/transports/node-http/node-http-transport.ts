@@ -135,6 +135,10 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
     if (connection.waiting.length > 0) this.#takeWaiting(connection);
   }
 
+  closeWhenIdle(connection: NodeConnection): void {
+    closeWhenIdle(connection);
+  }
+
   takeHandshake(connection: NodeConnection, request: NodeRequest): WebSocketRoute | null {
     const { lastResponse } = connection;
     // Answers that are still due would get between the frames.

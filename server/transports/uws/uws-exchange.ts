@@ -1,7 +1,8 @@
 /** @hotpath one request of uWebSockets.js as an exchange: chunks copied into the body, the answer handed over corked (measured by uws-transport.bench.ts) */
 
 import { STATUS_CODES } from 'node:http';
-import { BufferedExchange, bodyByteLength, joinBody } from '../buffered-exchange.ts';
+import type { AnswerStream } from '../answer-stream.ts';
+import { BufferedExchange, bodyByteLength, joinBody, NO_BODY } from '../buffered-exchange.ts';
 import type { HttpBody, HttpMethod } from '../http-exchange.ts';
 import type { RequestIntake } from '../request-intake.ts';
 import type { UwsResponse } from './uws-module.ts';
@@ -17,6 +18,8 @@ export interface UwsExchangeHost {
   /** The pieces in one view, good until the next call. */
   join(pieces: readonly Uint8Array[], bytes: number): Uint8Array;
   giveBack(callbacks: UwsCallbacks): void;
+  /** The engine may still hold the last bytes of it. */
+  streamEnded(): void;
   /** The body is in, or not waited for any more. */
   stopClock(exchange: UwsExchange): void;
 }
@@ -74,6 +77,11 @@ export class UwsExchange extends BufferedExchange {
   /** What the socket did not take yet: our own copy. null: all was taken. */
   #unsent: Buffer | null = null;
   #answerBytes = 0;
+  /** What a cork writes of a streamed answer, and what became of it. */
+  #part: Uint8Array = NO_BODY;
+  #isLastPart = false;
+  #isPartTaken = true;
+  #hasWrittenHead = false;
 
   constructor(
     transport: UwsExchangeHost,
@@ -141,6 +149,60 @@ export class UwsExchange extends BufferedExchange {
     this.#cork();
   }
 
+  protected beginStream(status: number, headers: readonly string[]): void {
+    this.#transport.stopClock(this);
+    this.status = status;
+    this.answerHeaders = headers;
+    if (!this.#isBodiless) this.#response.onWritable(this.#callbacks!.onWritable);
+  }
+
+  writePart(bytes: Uint8Array): boolean {
+    if (this.#isBodiless) return true;
+    this.#part = bytes;
+    this.#isPartTaken = true;
+    this.#cork();
+    this.#part = NO_BODY;
+    return this.#isPartTaken;
+  }
+
+  endParts(bytes: Uint8Array): void {
+    this.#part = bytes;
+    this.#isLastPart = true;
+    this.#cork();
+    this.#part = NO_BODY;
+    this.#transport.streamEnded();
+    this.#settle();
+  }
+
+  cutOff(): void {
+    this.#response.close();
+  }
+
+  get #isBodiless(): boolean {
+    return this.method === 'HEAD' || this.status === 204 || this.status === 304;
+  }
+
+  #writeHead(): void {
+    const response = this.#response;
+    const headers = this.answerHeaders;
+    response.writeStatus(STATUS_LINES[this.status] ?? `${this.status} Unknown`);
+    for (let index = 0; index < headers.length; index += 2) response.writeHeader(headers[index]!, headers[index + 1]!);
+  }
+
+  /** Runs corked. */
+  #writePart(): void {
+    const response = this.#response;
+    const part = this.#part;
+    if (!this.#hasWrittenHead && (part.length > 0 || this.#isLastPart)) {
+      this.#hasWrittenHead = true;
+      this.#writeHead();
+      if (this.#transport.intake.isDraining) response.writeHeader('connection', 'close');
+    }
+    if (this.#isLastPart && this.#isBodiless) response.endWithoutBody();
+    else if (this.#isLastPart) response.end(part);
+    else if (part.length > 0) this.#isPartTaken = response.write(part);
+  }
+
   #cork(): void {
     this.#transport.writing = this;
     this.#response.cork(this.#transport.writeAnswer);
@@ -148,13 +210,15 @@ export class UwsExchange extends BufferedExchange {
 
   /** Runs corked. */
   write(): void {
+    if (this.stream !== null) {
+      this.#writePart();
+      return;
+    }
     const response = this.#response;
-    const headers = this.answerHeaders;
     const body = this.answer;
     this.answer = '';
-    response.writeStatus(STATUS_LINES[this.status] ?? `${this.status} Unknown`);
-    for (let index = 0; index < headers.length; index += 2) response.writeHeader(headers[index]!, headers[index + 1]!);
-    const isBodiless = this.method === 'HEAD' || this.status === 204 || this.status === 304;
+    this.#writeHead();
+    const isBodiless = this.#isBodiless;
     if (this.mustClose) {
       // No other call closes in every build; it costs an answer to HEAD its true Content-Length.
       response.end(isBodiless ? '' : typeof body === 'string' || body instanceof Uint8Array ? body : joinBody(body), true);
@@ -184,6 +248,7 @@ export class UwsExchange extends BufferedExchange {
 
   /** The socket takes more. False: not all was taken. The engine itself closes a connection that takes nothing for some 10 s. */
   writeOn(): boolean {
+    if (this.stream !== null) return this.#streamOn(this.stream);
     const unsent = this.#unsent;
     if (unsent === null) return true;
     const response = this.#response;
@@ -194,6 +259,15 @@ export class UwsExchange extends BufferedExchange {
       this.#settle();
     } else this.#unsent = unsent.subarray(response.getWriteOffset() - before);
     return isTaken;
+  }
+
+  /**
+   * The end of an empty cork makes the engine write what it holds back. Always false: some builds would go on to give the client 10 s for the next part, and a stream may be silent
+   * for longer.
+   */
+  #streamOn(stream: AnswerStream): boolean {
+    if (!stream.onWritable() && !this.isAborted && !this.isReleased) this.#cork();
+    return false;
   }
 
   #settle(): void {

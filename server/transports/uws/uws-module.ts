@@ -23,6 +23,8 @@ export interface UwsResponse {
   end(body: string | Uint8Array, closeConnection?: boolean): void;
   /** Writes no Content-Length. */
   endWithoutBody(): void;
+  /** Adds a chunk, all of it. False: some of this one or of those before is held back. Corked, what the cork's own write leaves is not known before the next. */
+  write(part: Uint8Array): boolean;
   /** Writes what the socket takes; [nothing had to be held back, the answer is complete]. */
   tryEnd(body: string | Uint8Array, totalBytes: number): [boolean, boolean];
   getWriteOffset(): number;

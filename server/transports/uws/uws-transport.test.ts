@@ -1,4 +1,5 @@
 import { describe, it } from 'vitest';
+import { httpStreamCase } from '../http-stream.case.ts';
 import { httpTransportCase } from '../http-transport.case.ts';
 import { httpTransportAbuseCase } from '../http-transport-abuse.case.ts';
 import { webSocketCase } from '../web-socket.case.ts';
@@ -11,6 +12,7 @@ const loaded = await loadUws();
 
 if ('module' in loaded) {
   httpTransportCase('uws', (options) => startUwsTransport(loaded.module, options));
+  httpStreamCase('uws', (options) => startUwsTransport(loaded.module, options));
   httpTransportAbuseCase('uws', (options) => startUwsTransport(loaded.module, options));
   webSocketHandshakeCase('uws', (options) => startUwsTransport(loaded.module, options));
   webSocketCase('uws', (options) => startUwsTransport(loaded.module, options));

@@ -16,8 +16,8 @@ const FIRST_SCRATCH_BYTES = 64 * 1024;
 const MAX_SCRATCH_BYTES = 4 * 1024 * 1024;
 /** Callback sets kept for reuse. */
 const MAX_POOLED_CALLBACKS = 1024;
-/** Once WebSockets are closed, for their peers to take the last bytes: the engine does not say when they have, ms. */
-const WEB_SOCKET_LINGER_MS = 300;
+/** Once WebSockets are closed and streams ended, for their peers to take the last bytes: the engine does not say when they have, ms. */
+const LINGER_MS = 300;
 const HANDSHAKE_HEADERS = ['upgrade', 'origin', 'sec-websocket-key', 'sec-websocket-version'];
 const NO_BYTES = Buffer.alloc(0);
 
@@ -64,6 +64,8 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
   #connection = '';
   #upgrade = '';
   #connections = 0;
+  /** Since it began to drain. */
+  #hasEndedStream = false;
   #acceptEncoding = '';
   #contentEncoding = '';
   readonly #visitHeader: (key: string, value: string) => void;
@@ -121,7 +123,7 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
     this.#stopListening();
     const hasWebSockets = this.intake.webSockets.size > 0;
     await this.intake.drain();
-    if (hasWebSockets) await new Promise((resolve) => setTimeout(resolve, WEB_SOCKET_LINGER_MS));
+    if (hasWebSockets || this.#hasEndedStream) await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
     // The last answers were written in this turn of the loop, or are in the kernel's hands.
     await new Promise((resolve) => setImmediate(resolve));
     this.#app.close?.();
@@ -146,6 +148,10 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
     }
     copyBody(pieces, this.#scratch);
     return this.#scratch.subarray(0, bytes);
+  }
+
+  streamEnded(): void {
+    if (this.intake.isDraining) this.#hasEndedStream = true;
   }
 
   webSocketGone(): void {

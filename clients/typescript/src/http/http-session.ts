@@ -11,6 +11,16 @@ export interface HttpAnswer {
   text(): string;
 }
 
+/** An answer whose body is not read yet. */
+export interface OpenAnswer {
+  readonly response: Response;
+  /** What a failed read of the body is told as. */
+  explain(error: unknown): unknown;
+  /** The answer is not wanted any more. */
+  abort(): void;
+  close(): void;
+}
+
 /** Requests with a body that are under way at a time: fetch in Node opens a connection for each, until the process or the server has no more. */
 export const MAX_POSTS_UNDER_WAY = 256;
 
@@ -37,12 +47,43 @@ export class HttpSession {
     headers: Readonly<Record<string, string>> = {},
     body: Uint8Array | string | null = null,
   ): Promise<HttpAnswer> {
+    const open = await this.open(method, path, call, headers, body);
+    try {
+      const bytes = new Uint8Array(await open.response.arrayBuffer());
+      return { status: open.response.status, headers: open.response.headers, body: bytes, text: () => lenientUtf8.decode(bytes) };
+    } catch (error) {
+      throw open.explain(error);
+    } finally {
+      open.close();
+    }
+  }
+
+  /** The answer's head is there, its body is the caller's to read: `close` afterwards, in every case, which also ends what is not read. */
+  async open(
+    method: 'GET' | 'POST',
+    path: string,
+    call: CallContext,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array | string | null,
+  ): Promise<OpenAnswer> {
     const aborting = new AbortController();
     const onAbort = (): void => aborting.abort();
     this.#inFlight.add(aborting);
     call.signal?.addEventListener('abort', onAbort);
     let isAnswered = false;
     let isInside = false;
+    const explain = (error: unknown): unknown => {
+      if (call.signal?.aborted) return InferenceError.from(call.signal.reason);
+      if (this.#isClosed) return new InferenceError('CANCELLED', 'the client is closed');
+      if (error instanceof InferenceError) return error;
+      return networkError(error, isAnswered, `${method} ${this.#base}${path}`);
+    };
+    const close = (): void => {
+      if (isInside) this.#gate.leave();
+      isInside = false;
+      this.#inFlight.delete(aborting);
+      call.signal?.removeEventListener('abort', onAbort);
+    };
     try {
       this.#throwIfOver(call);
       if (method === 'POST') {
@@ -59,16 +100,10 @@ export class HttpSession {
       });
       isAnswered = true;
       if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) throw this.#redirected(response);
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      return { status: response.status, headers: response.headers, body: bytes, text: () => lenientUtf8.decode(bytes) };
+      return { response, explain, close, abort: onAbort };
     } catch (error) {
-      this.#throwIfOver(call);
-      if (error instanceof InferenceError) throw error;
-      throw networkError(error, isAnswered, `${method} ${this.#base}${path}`);
-    } finally {
-      if (isInside) this.#gate.leave();
-      this.#inFlight.delete(aborting);
-      call.signal?.removeEventListener('abort', onAbort);
+      close();
+      throw explain(error);
     }
   }
 

@@ -8,12 +8,16 @@ import {
   JSON_CONTENT_TYPE,
 } from '../../../../proto/headers.ts';
 import { InferenceError } from '../../../../proto/inference-error.ts';
+import { CallError } from '../call-error.ts';
 import { leftMs } from '../call-scope.ts';
 import { decodeV2Response } from '../decode-v2-response.ts';
 import { encodeV2Request } from '../encode-v2-request.ts';
+import type { GenerateRequest, GenerateResponse } from '../generate.ts';
 import { errorFromHttp } from '../http-status.ts';
 import { malformedAnswer } from '../infer-result.ts';
+import { parseExactJson } from '../parse-exact-json.ts';
 import type { CallContext, InferRequest, InferResponse, Transport, TransportOptions } from '../transport.ts';
+import { readEvents } from './event-stream.ts';
 import { HttpControl } from './http-control.ts';
 import { HttpSession } from './http-session.ts';
 
@@ -56,6 +60,32 @@ export class HttpTransport extends HttpControl implements Transport {
     return decodeInferAnswer(answer.body, answer.headers.get(INFERENCE_HEADER_CONTENT_LENGTH));
   }
 
+  async generate(request: GenerateRequest, call: CallContext): Promise<GenerateResponse> {
+    const answer = await this.#session.request('POST', generatePath(request, 'generate'), call, generateHeaders(call), request.body);
+    if (answer.status !== 200) throw errorFromHttp(answer.status, answer.text(), answer.headers.get('retry-after'), 'generate');
+    return generated(answer.text());
+  }
+
+  async *generateStream(request: GenerateRequest, call: CallContext): AsyncGenerator<GenerateResponse, void, undefined> {
+    const path = generatePath(request, 'generate_stream');
+    const open = await this.#session.open('POST', path, call, generateHeaders(call), request.body);
+    let isWhole = false;
+    try {
+      const { response } = open;
+      if (response.status !== 200) {
+        throw errorFromHttp(response.status, await response.text(), response.headers.get('retry-after'), 'generate_stream');
+      }
+      // Not every browser's stream can be iterated over.
+      for await (const event of readEvents(chunksOf(response))) yield generated(event);
+      isWhole = true;
+    } catch (error) {
+      throw open.explain(error);
+    } finally {
+      if (!isWhole) open.abort();
+      open.close();
+    }
+  }
+
   stream(): AsyncIterableIterator<InferResponse> {
     throw new InferenceError(
       'UNIMPLEMENTED',
@@ -66,6 +96,34 @@ export class HttpTransport extends HttpControl implements Transport {
   close(): Promise<void> {
     return this.#session.close();
   }
+}
+
+function generatePath({ modelName, modelVersion }: GenerateRequest, method: string): string {
+  return `/v2/models/${encodeURIComponent(modelName)}${modelVersion === '' ? '' : `/versions/${encodeURIComponent(modelVersion)}`}/${method}`;
+}
+
+function generateHeaders(call: CallContext): Record<string, string> {
+  const headers: Record<string, string> = { [CONTENT_TYPE]: JSON_CONTENT_TYPE };
+  const timeoutMs = leftMs(call);
+  if (timeoutMs > 0) headers[INFERENCE_TIMEOUT_MS] = String(timeoutMs);
+  return headers;
+}
+
+/** One response; an error that came after others is thrown. */
+function generated(text: string): GenerateResponse {
+  const json = parseExactJson(text);
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw malformedAnswer('expected an object');
+  const response = json as GenerateResponse;
+  const { error } = response;
+  // A model may have an output of this name, but its response has the model's name too.
+  if (typeof error === 'string' && response['model_name'] === undefined) throw new CallError('UNKNOWN', error, { phase: 'answered' });
+  return response;
+}
+
+async function* chunksOf(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return;
+  for (let step = await reader.read(); !step.done; step = await reader.read()) yield step.value;
 }
 
 function decodeInferAnswer(body: Uint8Array, headerLength: string | null): InferResponse {

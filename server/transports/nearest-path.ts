@@ -1,0 +1,24 @@
+import { nearestName } from '../../proto/nearest-name.ts';
+import type { HttpEndpoint } from './http-router.ts';
+
+/**
+ * The path that a wrong one most likely meant, or undefined: another one without the slash at its end, one that lacks its beginning (a client's base URL without `/v1`), or one that is
+ * misspelt. Parameters of a pattern are taken from `path`. For refusals; a path of more than 80 characters is not compared.
+ */
+export function nearestPath(path: string, endpoints: readonly HttpEndpoint[]): string | undefined {
+  const wanted = path.replace(/\/+$/, '');
+  if (wanted === '' || wanted.length > 80) return undefined;
+  const segments = wanted.split('/');
+  const alike: string[] = [];
+  for (const { pattern } of endpoints) {
+    const parts = pattern.split('/');
+    if (parts.length === segments.length + 1 && pattern.endsWith(wanted)) return pattern;
+    if (parts.length <= segments.length + 1) alike.push(parts.map((part, at) => filled(part, segments[at])).join('/'));
+  }
+  return alike.includes(wanted) ? wanted : nearestName(wanted, alike);
+}
+
+function filled(part: string, given: string | undefined): string {
+  if (!part.startsWith('{') || given === undefined || given === '') return part;
+  return part.endsWith(':digits}') && !/^[0-9]+$/.test(given) ? part : given;
+}
