@@ -2,6 +2,7 @@ import { existsSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { tinyLlama } from '../../bench/models/gguf/small-models.ts';
 import { addSub, endlessLoop, identity } from '../../bench/models/test-models.ts';
 import { exampleRepository } from '../e2e/serve.ts';
 import { captureOutput } from './captured-output.case.ts';
@@ -64,6 +65,39 @@ describe('nereid check', () => {
     expect(report.models).toEqual([{ name: 'digits', path: join(exampleRepository, 'digits'), findings: [] }]);
     expect((await check(join(exampleRepository, 'simple/1/model.onnx'))).report).toMatchObject({ errors: 0, models: [{ name: 'model' }] });
   });
+
+  it('GGUF models: what is wrong with the file shows without loading it, and so do parameters', async () => {
+    const model = tinyLlama();
+    const parameter = (key: string, value: string): string => `parameters { key: "${key}" value { string_value: "${value}" } }\n`;
+    write({
+      'good/1/model.gguf': model,
+      'named/1/story.Q4_K.gguf': model,
+      'short/1/model.gguf': model.subarray(0, model.length - 100),
+      'zeros/1/model.gguf': new Uint8Array(1000),
+      'unknown/config.pbtxt': `backend: "llamacpp"\n${parameter('context_sise', '512')}`,
+      'unknown/1/model.gguf': model,
+      'range/config.pbtxt': `backend: "llamacpp"\n\n${parameter('sequences', '0')}`,
+      'range/1/model.gguf': model,
+      'stray/model.gguf': model,
+      'batches/config.pbtxt': 'backend: "llamacpp"\nmax_batch_size: 8\n',
+      'batches/1/model.gguf': model,
+    });
+    const { code, lines } = await check('--no-load', folder);
+    expect(code).toBe(1);
+    const of = (name: string): string[] => lines.filter((line) => line.includes(` ${name}`));
+    expect([of('good'), of('named')]).toEqual([[], []]);
+    expectFindings(of('short'), ['error short/1/model.gguf: is not loaded: ']);
+    expectFindings(of('zeros'), ['error zeros/1/model.gguf: is not loaded: ']);
+    expectFindings(of('unknown'), [
+      'error unknown/config.pbtxt:2 parameters["context_sise"]: parameters[\'context_sise\']: no parameter of the llamacpp backend',
+    ]);
+    expect(of('unknown')[0]).toContain("did you mean 'context_size'?");
+    expectFindings(of('range'), ['error range/config.pbtxt:3 parameters["sequences"]: ']);
+    expect(of('stray').join('\n')).toContain('move stray/model.gguf there');
+    expect((await check(join(folder, 'named/1/story.Q4_K.gguf'))).report).toMatchObject({ errors: 0, models: [{ name: 'story.Q4_K' }] });
+    expect((await check(join(folder, 'good'))).report).toMatchObject({ errors: 0, warnings: 0 });
+    expect((await check(join(folder, 'zeros'))).lines).toHaveLength(1);
+  }, 30_000);
 
   it('every mistake of a configuration, and what they lead to once', async () => {
     write({

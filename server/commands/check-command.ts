@@ -6,7 +6,7 @@ const usage = `nereid check DIR... [--model NAME]... [--json] [--no-load] [--mod
 
 Says what is wrong with a model repository, without serving it: every finding with its file, line and field, and what to do.
 
-  DIR                        a repository, one model's directory, or an .onnx file
+  DIR                        a repository, one model's directory, or an .onnx or .gguf file
   --model NAME               only this model; may be given several times
   --json                     the findings as JSON
   --no-load                  do not load the models: what only their files tell is not checked

@@ -1,6 +1,6 @@
 import type { Dirent } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
-import { extname, join } from 'node:path';
+import { open, readdir, stat } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
 import type { ModelConfig } from '../../backends/api/model-config.ts';
 import { nearestName } from '../../proto/nearest-name.ts';
 import { findUnsupportedConfig } from '../model-config/config-support.ts';
@@ -9,6 +9,8 @@ import type { LineOfField } from '../model-config/locate-config-fields.ts';
 import { normaliseModelConfig } from '../model-config/normalise-model-config.ts';
 import { CONFIG_FILE_FORMATS, type ConfigFormat, emptyModelConfig } from '../model-config/parse-model-config.ts';
 import { validateModelConfig } from '../model-config/validate-model-config.ts';
+import { isModelFileName } from '../options/model-file-name.ts';
+import { inspectModelFile } from '../repository/files/inspect-model-file.ts';
 import { whyIncomplete } from '../repository/files/model-files.ts';
 import { readLabels } from '../repository/files/read-labels.ts';
 import {
@@ -73,10 +75,12 @@ export async function checkModelDirectory(repository: string, name: string, conf
   }
   const present = directories.map(parseVersionName).filter((version) => version !== null);
   if (present.length === 0) {
-    const stray = files.find((file) => file.endsWith('.onnx'));
+    const stray = files.find(isModelFileName);
     const move = stray === undefined ? '' : `; move ${name}/${stray} there`;
     const content =
-      (written?.ensembleScheduling ?? null) === null ? `with the model in it, such as ${name}/1/model.onnx` : 'which may be empty';
+      (written?.ensembleScheduling ?? null) === null
+        ? `with the model in it, such as ${name}/1/model.onnx or model.gguf`
+        : 'which may be empty';
     findings.add('error', name, `no version directory: expected one whose name is a number, ${content}${move}`);
   }
   if (written === null) return nothing;
@@ -108,6 +112,7 @@ export async function checkModelDirectory(repository: string, name: string, conf
     findings.add('error', configFile, message, ...at(field));
   }
   await checkNamedFiles(written, source, configFile, lineOf, findings);
+  await checkParameters(config, configFile, lineOf, findings);
   const versions = config.ensembleScheduling === null ? await checkVersionFiles(source, served, config, findings) : [];
   await checkFileCount(source, findings);
   if (findings.count('error') === 0) {
@@ -178,13 +183,13 @@ async function checkVersionFiles(
     const directory = join(source.path, String(version));
     const modelPath = join(directory, wanted);
     if (wanted === '' || (await stat(modelPath).catch(() => null)) !== null) {
-      const why = await whyIncomplete({ version, modelPath }, config);
+      const why = (await whyIncomplete({ version, modelPath }, config)) ?? (await whyRefused(modelPath, config));
       if (why === null) versions.push({ version, modelPath });
       else findings.add('error', `${source.name}/${version}/${wanted}`, `is not loaded: ${why}`);
       continue;
     }
     const there = await readdir(directory).catch(() => []);
-    const near = nearestName(wanted, there) ?? there.find((file) => file.endsWith('.onnx'));
+    const near = nearestName(wanted, there) ?? there.find(isModelFileName);
     const advice = near === undefined ? 'put the model there' : `rename '${near}'`;
     const found = there.length === 0 ? 'the directory is empty' : `the directory has ${there.slice(0, 5).join(', ')}`;
     findings.add(
@@ -194,6 +199,32 @@ async function checkVersionFiles(
     );
   }
   return versions;
+}
+
+/** What the backend's own look at the file refuses; null: nothing. */
+async function whyRefused(modelPath: string, { backend }: ModelConfig): Promise<string | null> {
+  const file = await open(modelPath, 'r').catch(() => null);
+  if (file === null) return null;
+  try {
+    const found = await file.stat();
+    const inspection = found.isFile() ? await inspectModelFile(backend, file, found.size) : null;
+    return inspection?.fault === undefined ? null : `'${basename(modelPath)}' ${inspection.fault}`;
+  } finally {
+    await file.close();
+  }
+}
+
+/** What only the backend knows of a model's parameters. */
+async function checkParameters(config: ModelConfig, configFile: string, lineOf: LineOfField, findings: CheckFindings): Promise<void> {
+  if (config.backend !== 'llamacpp') return;
+  try {
+    const { readLlamaOptions } = await import('../../backends/llamacpp/options/llama-options.ts');
+    readLlamaOptions(config);
+  } catch (error) {
+    const name = error instanceof Error ? (/^parameters\['([^']*)'\]/.exec(error.message)?.[1] ?? '') : '';
+    const field = name === '' ? '' : `parameters[${JSON.stringify(name)}]`;
+    findings.addThrown(error, configFile, field, field === '' ? null : lineOf(field));
+  }
 }
 
 /** Modes `poll` and `explicit` do not load what they could not see the changes of. */

@@ -5,6 +5,7 @@ import { InferenceError, invalidArgument } from '../../proto/inference-error.ts'
 import { didYouMean } from '../../proto/nearest-name.ts';
 import type { HostPoolOptions } from '../execution/host-pool.ts';
 import { CONFIG_FILE_FORMATS } from '../model-config/parse-model-config.ts';
+import { isModelFileName, modelNameOf } from '../options/model-file-name.ts';
 import { describeModelFile, listModelDirectories } from '../repository/model-directory.ts';
 import { isTemporaryName } from '../repository/model-tree.ts';
 import { parseVersionName } from '../repository/version-policy.ts';
@@ -110,14 +111,14 @@ async function findPlaces(path: string): Promise<Place[]> {
   const found = await stat(path).catch(() => null);
   if (found === null) throw new InferenceError('NOT_FOUND', `no file or directory '${path}'`);
   if (found.isFile()) {
-    if (!path.toLowerCase().endsWith('.onnx'))
-      throw invalidArgument(`expected a repository, a model's directory or an .onnx file, got '${path}'`);
-    return [{ name: basename(path).slice(0, -'.onnx'.length), repository: dirname(path), modelFile: path }];
+    if (!isModelFileName(path))
+      throw invalidArgument(`expected a repository, a model's directory or an .onnx or .gguf file, got '${path}'`);
+    return [{ name: modelNameOf(path), repository: dirname(path), modelFile: path }];
   }
   if (await isModelDirectory(path)) return [{ name: basename(path), repository: dirname(path), modelFile: null }];
   const names = (await listModelDirectories(path)).filter((name) => !isTemporaryName(name));
   if (names.length === 0) {
-    const file = (await readdir(path)).find((name) => name.toLowerCase().endsWith('.onnx'));
+    const file = (await readdir(path)).find(isModelFileName);
     const advice = file === undefined ? '' : `; to check the file by itself, name it: ${join(path, file)}`;
     throw invalidArgument(`no models in '${path}': expected a directory for each, such as NAME/1/model.onnx${advice}`);
   }

@@ -1,8 +1,10 @@
 /** @hotpath one instance of a decoupled model in a process host, and one object per request in it */
 
 import type { InferenceError } from '../../proto/inference-error.ts';
+import { InstanceNumbers } from '../metrics/engine-numbers.ts';
 import { type DecoupledChannel, type DecoupledExecution, type DecoupledRun, MAX_REQUESTS_PER_INSTANCE } from './decoupled-execution.ts';
 import type { DecoupledLink } from './decoupled-link.ts';
+import type { CreatedInstance } from './host-requests.ts';
 import type { ModelTensors } from './model-tensors.ts';
 import { ProcessChannel } from './process-channel.ts';
 
@@ -38,21 +40,24 @@ export class ProcessDecoupledRun implements DecoupledRun {
 }
 
 export class ProcessDecoupledChannel extends ProcessChannel implements DecoupledChannel {
+  /** What the instance says of itself. */
+  readonly numbers: InstanceNumbers = new InstanceNumbers();
   readonly #link: DecoupledLink;
   readonly #maxRequests: number;
 
-  /** `maxRequests`: what the backend takes at once; 0: it does not say. */
   constructor(
     link: DecoupledLink,
     tensors: ModelTensors,
-    instance: number,
-    maxRequests: number,
+    { instance, maxRequests, statistics }: Omit<CreatedInstance, 'memoryBytes'>,
     onCapacity: () => void,
     dispose: (instance: number) => Promise<void>,
   ) {
     super(tensors, instance, onCapacity, dispose);
     this.#link = link;
     this.#maxRequests = boundedRequests(maxRequests);
+    // Numbers that can't be are none.
+    if (typeof statistics === 'object' && statistics !== null) this.numbers.take(statistics as Record<string, unknown>);
+    link.adopt(this);
   }
 
   get hasCapacity(): boolean {
@@ -70,6 +75,21 @@ export class ProcessDecoupledChannel extends ProcessChannel implements Decoupled
     if (!this.hasCapacity) throw new Error('start was called on an instance without capacity');
     const error = this.tensors.inputError(execution.inputs);
     return error === null ? this.#link.start(this, execution) : this.failSoon(execution, error);
+  }
+
+  override hostEnded(): void {
+    super.hostEnded();
+    this.#leave();
+  }
+
+  override async release(): Promise<void> {
+    await super.release();
+    this.#leave();
+  }
+
+  #leave(): void {
+    this.numbers.leave();
+    this.#link.forget(this);
   }
 
   /** Fails a request that never reached the host, outside `start`. */

@@ -30,6 +30,8 @@ export interface DecoupledExecution {
   /** `outputs` are checked against the model, all of them, in its order. The bytes are borrowed: valid until this returns. */
   respond(outputs: readonly Tensor[]): void;
   complete(): void;
+  /** Just before `complete`, where the model told it: the tokens of a text. */
+  used?(inputTokens: number, outputTokens: number): void;
   fail(error: InferenceError): void;
   /** After a cancel, once: the model has stopped, or its host has ended. */
   stopped?(): void;

@@ -1,6 +1,6 @@
 /** @hotpath asks an instance for the responses to one request, one after the other: the model's end of every decoupled request (measured by decoupled-channel.bench.ts) */
 
-import type { DecoupledModelInstance, ModelMetadata } from '../../backends/api/backend.ts';
+import type { DecoupledModelInstance, DecoupledRequest, ModelMetadata, ModelRequest } from '../../backends/api/backend.ts';
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
 import { checkOutputs, modelFault } from './check-outputs.ts';
@@ -19,14 +19,58 @@ export interface HostedDecoupledInstance {
 export interface IterationSink {
   /** `outputs` are checked; their bytes are valid until this returns. What it throws ends the iteration. */
   onResponse(outputs: readonly Tensor[]): void;
+  /** The model said so; no more often than it was asked to be told. */
+  onProgress(): void;
   onEnd(error: InferenceError | null): void;
+}
+
+/** A request as its instance has it. */
+class IteratedRequest implements DecoupledRequest {
+  readonly request?: ModelRequest;
+  readonly inputs: readonly Tensor[];
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  readonly signal: AbortSignal;
+  readonly #progressMs: number;
+  readonly #sink: IterationSink;
+  #toldMs = performance.now();
+  inputTokens = 0;
+  outputTokens = 0;
+  isOver = false;
+
+  constructor(
+    inputs: readonly Tensor[],
+    parameters: Readonly<Record<string, string | number | boolean>>,
+    signal: AbortSignal,
+    request: ModelRequest | null,
+    sink: IterationSink,
+    progressMs: number,
+  ) {
+    this.inputs = inputs;
+    this.parameters = parameters;
+    this.signal = signal;
+    if (request !== null) this.request = request;
+    this.#sink = sink;
+    this.#progressMs = progressMs;
+  }
+
+  progress(): void {
+    if (this.#progressMs === 0 || this.isOver) return;
+    const nowMs = performance.now();
+    if (nowMs - this.#toldMs < this.#progressMs) return;
+    this.#toldMs = nowMs;
+    this.#sink.onProgress();
+  }
+
+  used(inputTokens: number, outputTokens: number): void {
+    this.inputTokens = inputTokens;
+    this.outputTokens = outputTokens;
+  }
 }
 
 /** One request in the model. The next response is asked for only while there is credit, so a slow caller stops the model. */
 export class DecoupledIteration {
   readonly #hosted: HostedDecoupledInstance;
-  readonly #inputs: readonly Tensor[];
-  readonly #parameters: Readonly<Record<string, string | number | boolean>>;
+  readonly #asked: IteratedRequest;
   readonly #sink: IterationSink;
   readonly #request: HostedRequest | null;
   readonly #controller: AbortController = new AbortController();
@@ -40,12 +84,22 @@ export class DecoupledIteration {
     sink: IterationSink,
     /** What more is known of it, in a host that runs models' own code. */
     request: HostedRequest | null = null,
+    /** Least time between two `onProgress`, ms; 0: none are wanted. */
+    progressMs = 0,
   ) {
     this.#hosted = hosted;
-    this.#inputs = inputs;
-    this.#parameters = parameters;
     this.#sink = sink;
     this.#request = request;
+    this.#asked = new IteratedRequest(inputs, parameters, this.#controller.signal, request, sink, progressMs);
+  }
+
+  /** Of a text, as the model told them so far; 0 for any other. */
+  get inputTokens(): number {
+    return this.#asked.inputTokens;
+  }
+
+  get outputTokens(): number {
+    return this.#asked.outputTokens;
   }
 
   /** So many responses were taken. */
@@ -70,8 +124,7 @@ export class DecoupledIteration {
     // Whoever starts it hears nothing before it has the run in hand.
     await null;
     try {
-      const told = { inputs: this.#inputs, parameters: this.#parameters, signal };
-      iterator = instance.infer(this.#request === null ? told : { ...told, request: this.#request })[Symbol.asyncIterator]();
+      iterator = instance.infer(this.#asked)[Symbol.asyncIterator]();
       while (!signal.aborted) {
         if (this.#credit === 0) {
           await new Promise<void>((resolve) => {
@@ -97,6 +150,7 @@ export class DecoupledIteration {
     } catch {
       // It was told to stop, or has failed already: what more goes wrong is nobody's to hear.
     }
+    this.#asked.isOver = true;
     this.#sink.onEnd(error);
   }
 

@@ -43,8 +43,7 @@ function connect(
   const channel = new ProcessDecoupledChannel(
     link,
     new ModelTensors('m:1', model),
-    1,
-    0,
+    { instance: 1, maxRequests: 0 },
     () => told(),
     async () => {},
   );

@@ -5,10 +5,19 @@ import { registerUsedOnce } from '../../proto/tensor-memory.ts';
 import { HostFault, type ResponseArea, readOutputs, readResponseError } from './check-response.ts';
 import { type ProcessDecoupledChannel, ProcessDecoupledRun } from './decoupled-channel.ts';
 import { ACKNOWLEDGED_TOGETHER, type DecoupledExecution, type DecoupledRun, RESPONSE_WINDOW } from './decoupled-execution.ts';
-import { REQUEST_PARAMETERS_BYTES, REQUEST_PARAMETERS_OFFSET, RESPONSE_SEQUENCE, requestBytes, WORD_BYTES } from './execution-record.ts';
+import {
+  ENDED_INPUT_TOKENS,
+  ENDED_OUTPUT_TOKENS,
+  REQUEST_PARAMETERS_BYTES,
+  REQUEST_PARAMETERS_OFFSET,
+  RESPONSE_SEQUENCE,
+  requestBytes,
+  WORD_BYTES,
+} from './execution-record.ts';
 import type { WatchedExecutions } from './execution-watch.ts';
 import type { CallerState } from './host-calls.ts';
 import type { HostLink, HostLinkOwner } from './host-link.ts';
+import { parseControl } from './host-requests.ts';
 import { tooLargeBatch } from './instance-channel.ts';
 import {
   CANCEL_BYTES,
@@ -36,6 +45,7 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
   /** The host runs models' own code: it is told more of a request, and what an execution asked of others ends with it. Null: it does not. */
   readonly #onEndedCode: ((sequence: number) => void) | null;
   readonly #runs: Map<number, ProcessDecoupledRun> = new Map();
+  readonly #channels: Map<number, ProcessDecoupledChannel> = new Map();
   readonly #tell: TellCapacity = new TellCapacity();
   /** Those that found no memory; told when there is some. */
   readonly #refused: Set<ProcessDecoupledChannel> = new Set();
@@ -101,6 +111,15 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
   announceControl(): void {}
 
   poll(): void {}
+
+  /** A channel of this link's, which hears what its instance says of itself. */
+  adopt(channel: ProcessDecoupledChannel): void {
+    this.#channels.set(channel.instance, channel);
+  }
+
+  forget(channel: ProcessDecoupledChannel): void {
+    this.#channels.delete(channel.instance);
+  }
 
   /** See {@link DecoupledChannel.start}; `channel.tensors.inputError` has been asked. */
   start(channel: ProcessDecoupledChannel, execution: DecoupledExecution): DecoupledRun | null {
@@ -169,9 +188,13 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
   }
 
   onFrame(kind: number, payload: Buffer): void {
-    if (kind !== FRAME_KIND.response && kind !== FRAME_KIND.ended) {
-      throw new HostFault(`sent a frame of kind ${kind}, which has no place with decoupled models`);
-    }
+    if (kind === FRAME_KIND.response || kind === FRAME_KIND.ended) this.#onAnswer(kind, payload);
+    else if (kind === FRAME_KIND.progress) this.#onProgress(payload);
+    else if (kind === FRAME_KIND.statistics) this.#onStatistics(payload);
+    else throw new HostFault(`sent a frame of kind ${kind}, which has no place with decoupled models`);
+  }
+
+  #onAnswer(kind: number, payload: Buffer): void {
     const area = this.#area;
     registerUsedOnce(payload);
     area.words = new Float64Array(payload.buffer, payload.byteOffset, Math.floor(payload.length / WORD_BYTES));
@@ -183,7 +206,7 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     if (run === undefined) throw new HostFault(`answered request ${sequence}, which is not in flight`);
     this.#current = run;
     const error = readResponseError(area, sequence);
-    if (kind === FRAME_KIND.ended) this.#onEnded(run, error);
+    if (kind === FRAME_KIND.ended) this.#onEnded(run, error, area.words);
     else if (error !== null) throw new HostFault('sent an error as a response');
     else this.#onResponse(run, area);
     this.#current = null;
@@ -226,8 +249,29 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     this.acknowledge(run);
   }
 
-  #onEnded(run: ProcessDecoupledRun, error: InferenceError | null): void {
+  /** A cancelled one is to stop, whatever it does. */
+  #onProgress(payload: Buffer): void {
+    const sequence = payload.length === CANCEL_BYTES ? payload.readDoubleLE(0) : Number.NaN;
+    const run = this.#runs.get(sequence);
+    if (run === undefined) throw new HostFault(`told of the progress of request ${sequence}, which is not in flight`);
+    if (!run.isCancelled) run.sinceMs = performance.now();
+  }
+
+  /** Of an instance that has left meanwhile nobody wants to know. */
+  #onStatistics(payload: Buffer): void {
+    const { instance, statistics } = parseControl(payload);
+    if (typeof instance !== 'number' || typeof statistics !== 'object' || statistics === null)
+      throw new HostFault('sent statistics without an instance or without numbers');
+    const numbers = this.#channels.get(instance)?.numbers;
+    if (numbers?.take(statistics as Record<string, unknown>) === false) throw new HostFault('sent statistics that cannot be');
+  }
+
+  #onEnded(run: ProcessDecoupledRun, error: InferenceError | null, words: Float64Array): void {
     const { channel, execution } = run;
+    const inputTokens = words[ENDED_INPUT_TOKENS]!;
+    const outputTokens = words[ENDED_OUTPUT_TOKENS]!;
+    if (!isTokenCount(inputTokens) || !isTokenCount(outputTokens))
+      throw new HostFault(`counted ${inputTokens} tokens of a prompt and ${outputTokens} of a text`);
     this.#runs.delete(run.sequence);
     this.#onEndedCode?.(run.sequence);
     this.#usedBytes -= run.byteLength;
@@ -237,8 +281,10 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     this.#refused.clear();
     try {
       if (run.isCancelled) execution.stopped?.();
-      else if (error === null) execution.complete();
-      else execution.fail(error);
+      else if (error === null) {
+        if (inputTokens > 0) execution.used?.(inputTokens, outputTokens);
+        execution.complete();
+      } else execution.fail(error);
     } finally {
       this.#tell.run();
     }
@@ -253,4 +299,8 @@ export class DecoupledLink implements HostLink, WatchedExecutions {
     }
     return head;
   }
+}
+
+function isTokenCount(value: number): boolean {
+  return value >= 0 && Number.isSafeInteger(value);
 }

@@ -7,6 +7,7 @@ import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import type { Datatype } from '../../proto/datatype.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
+import type { InstanceNumbers } from '../metrics/engine-numbers.ts';
 import type { DecoupledChannel } from './decoupled-execution.ts';
 
 export type HostKind = 'process' | 'inline';
@@ -82,6 +83,8 @@ export interface InstanceHandle {
   readonly inflightCount: number;
   /** False once the host has died or the instance was released. */
   readonly isAlive: boolean;
+  /** What an instance of a decoupled model says of itself. */
+  readonly numbers?: InstanceNumbers;
   /** A batch is about to come, within microseconds: a host that sleeps is woken now, so that it wakes while the batch is made. */
   expect(): void;
   /** Waits for what is in flight, then releases the instance in its host. */

@@ -45,6 +45,9 @@ export const RESPONSE_OUTPUT_NS = 3;
 /** Output count, or the error's index in STATUS_CODES. */
 export const RESPONSE_COUNT = 4;
 export const RESPONSE_WORDS = 5;
+/** Of the end of a decoupled request, where nothing is timed: tokens that a model of texts counted, 0 for any other. */
+export const ENDED_INPUT_TOKENS = 2;
+export const ENDED_OUTPUT_TOKENS = 3;
 export const RESPONSE_TEXT_BYTES = 5;
 export const RESPONSE_TEXT = 6;
 

@@ -70,3 +70,8 @@ export function completeHostOptions(options: Partial<ProcessHostOptions>): Proce
   if (!(complete.memoryBytes >= 1024 * 1024)) throw new RangeError(`memoryBytes must be at least 1 MiB, got ${complete.memoryBytes}`);
   return Object.freeze(complete);
 }
+
+/** How often a request that gets on without a response may say so: a few times within the time that it has. */
+export function progressIntervalMs({ executionTimeoutMs }: ProcessHostOptions): number {
+  return Math.min(1000, executionTimeoutMs / 4);
+}

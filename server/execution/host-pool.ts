@@ -75,8 +75,8 @@ export class HostPool {
   /** Those among them that models share; the others try a model out, or are {@link #spares}. */
   readonly #slots: Set<HostSlot> = new Set();
   readonly #spares: SpareHosts;
-  /** The backend of the last load: the spare host starts it ahead. */
-  #lastBackend = '';
+  /** The backend of the last load: the spare host starts it ahead. Null: all models so far have processes of their own, and no use for a spare one. */
+  #lastBackend: string | null = '';
   readonly #inline: InlineModels;
   readonly #models: WeakMap<InstanceGroup<InstanceHandle>, PooledModel> = new WeakMap();
   readonly #turns: LoadTurns;
@@ -99,8 +99,13 @@ export class HostPool {
     this.#turns = new LoadTurns(loadConcurrency ?? DEFAULT_CONCURRENCY);
     this.#inline = new InlineModels({ memoryBytes: tensorMemoryBytes, backendSettings: options.backendSettings ?? {} });
     this.#spares = new SpareHosts({
-      isWanted: () => options.keepsSpareHost === true && options.kind === 'process' && this.#isInService && !this.#isStopped,
-      create: () => this.#newSlot(false, this.#lastBackend),
+      isWanted: () =>
+        options.keepsSpareHost === true &&
+        options.kind === 'process' &&
+        this.#isInService &&
+        !this.#isStopped &&
+        this.#lastBackend !== null,
+      create: () => this.#newSlot(false, this.#lastBackend ?? ''),
       onGone: (slot) => this.#hosts.delete(slot),
       log,
     });
@@ -224,6 +229,7 @@ export class HostPool {
     });
     const counts = this.#counts(model, options.instanceCount);
     if (!model.runsCode) this.#lastBackend = spec.config.backend;
+    else if (this.#lastBackend === '') this.#lastBackend = null;
     try {
       let shared = model.runsCode ? this.#codeSlot(model) : this.#startSlot(isDecoupled, false);
       // Nothing waits behind a load that may take long: whichever host is done first takes the next.

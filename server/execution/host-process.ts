@@ -151,7 +151,7 @@ function loaded(): HostedModels {
 }
 
 function hello(message: HelloMessage): void {
-  decoupled = new DecoupledWorker(sendSoon, message.runsCode);
+  decoupled = new DecoupledWorker(sendSoon, message.runsCode, message.progressMs);
   if (message.runsCode) {
     const client = new CallClient(sendSoon);
     calls = client;

@@ -79,6 +79,8 @@ export interface CreatedInstance {
   /** What it takes at once; 0 or NaN: it does not say. */
   readonly maxRequests: number;
   readonly memoryBytes: number;
+  /** As the host said it; undefined where it said nothing. */
+  readonly statistics?: unknown;
 }
 
 /** What a host says of its own memory is for sums alone: a number that can't be is none. */

@@ -4,11 +4,11 @@
 
 import type { DecoupledModelInstance, Model, ModelMetadata } from '../../backends/api/backend.ts';
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
-import type { DecoupledWorker } from './decoupled-worker.ts';
+import { type DecoupledWorker, readStatistics } from './decoupled-worker.ts';
 import { privateMemoryBytes } from './execution-watch.ts';
 import type { InstanceWorker } from './instance-worker.ts';
 import type { BackendLoader } from './load-backend.ts';
-import type { CreateInstanceMessage, DisposeInstanceMessage, LoadMessage, UnloadMessage } from './messages.ts';
+import type { CreateInstanceMessage, DisposeInstanceMessage, DoneMessage, LoadMessage, UnloadMessage } from './messages.ts';
 import type { RequestWorker } from './request-worker.ts';
 
 export class HostedModels {
@@ -43,7 +43,7 @@ export class HostedModels {
   }
 
   /** `maxRequests`: how many a decoupled instance takes at once; 0: it has no bound of its own. */
-  async createInstance(message: CreateInstanceMessage): Promise<{ readonly maxRequests: number; readonly memoryBytes: number }> {
+  async createInstance(message: CreateInstanceMessage): Promise<Omit<DoneMessage, 'id'>> {
     const hosted = this.#models.get(message.model);
     if (hosted === undefined) throw new InferenceError('NOT_FOUND', `the execution host has no model ${message.model}`);
     const { model, name: modelName } = hosted;
@@ -52,7 +52,9 @@ export class HostedModels {
     if (message.isDecoupled) {
       const decoupled = await createDecoupledInstance(model, modelName);
       this.#decoupled.instances.set(message.instance, { instance: decoupled, metadata, modelName });
-      return { maxRequests: decoupled.maxRequests ?? 0, memoryBytes: grownBytes(before) };
+      const statistics = readStatistics(decoupled);
+      const created = { maxRequests: decoupled.maxRequests ?? 0, memoryBytes: grownBytes(before) };
+      return statistics === null ? created : { ...created, statistics };
     }
     if (this.#requests !== null) {
       const requestInstance = await model.createRequestInstance!();

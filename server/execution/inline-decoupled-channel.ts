@@ -2,6 +2,7 @@
 
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { Tensor } from '../../proto/tensor.ts';
+import { InstanceNumbers } from '../metrics/engine-numbers.ts';
 import { boundedRequests } from './decoupled-channel.ts';
 import { ACKNOWLEDGED_TOGETHER, type DecoupledChannel, type DecoupledExecution, type DecoupledRun } from './decoupled-execution.ts';
 import { DecoupledIteration, type HostedDecoupledInstance, type IterationSink } from './decoupled-iteration.ts';
@@ -15,6 +16,8 @@ export class InlineDecoupledChannel implements DecoupledChannel {
   readonly #onCapacity: () => void;
   readonly #onDisposed: () => void;
   readonly #runs: Set<InlineDecoupledRun> = new Set();
+  /** What the instance says of itself. */
+  readonly numbers: InstanceNumbers = new InstanceNumbers();
   #isAlive = true;
   #isReleased = false;
   #isTellScheduled = false;
@@ -70,6 +73,7 @@ export class InlineDecoupledChannel implements DecoupledChannel {
   async dispose(): Promise<void> {
     if (!this.#isAlive) return;
     this.#isAlive = false;
+    this.numbers.leave();
     this.#onDisposed();
     const stopped = new InferenceError('UNAVAILABLE', 'the inline execution host was stopped', { failureReason: 'BACKEND' });
     for (const run of this.#runs) run.end(stopped);
@@ -78,6 +82,8 @@ export class InlineDecoupledChannel implements DecoupledChannel {
 
   readonly #settled = (run: InlineDecoupledRun): void => {
     this.#runs.delete(run);
+    const { instance } = this.#hosted;
+    if (instance.statistics !== undefined) this.numbers.take({ ...instance.statistics() });
     if (this.#runs.size === 0) this.#onDrained?.();
     // Not from within the end of a request: whoever hears of it may start the next at once.
     if (this.#isTellScheduled || !this.#isAlive) return;
@@ -135,6 +141,9 @@ class InlineDecoupledRun implements DecoupledRun, IterationSink {
     this.resume();
   }
 
+  /** There is no deadline. */
+  onProgress(): void {}
+
   onEnd(error: InferenceError | null): void {
     this.#onSettled(this);
     if (this.#isOver) {
@@ -142,8 +151,11 @@ class InlineDecoupledRun implements DecoupledRun, IterationSink {
       return;
     }
     this.#isOver = true;
-    if (error === null) this.#execution.complete();
-    else this.#execution.fail(error);
+    if (error === null) {
+      const inputTokens = this.#iteration?.inputTokens ?? 0;
+      if (inputTokens > 0) this.#execution.used?.(inputTokens, this.#iteration!.outputTokens);
+      this.#execution.complete();
+    } else this.#execution.fail(error);
   }
 
   readonly #grant = (): void => {

@@ -15,6 +15,6 @@ export function requireInstanceCount(model: string, instanceCount: number): void
 /** Throws INVALID_ARGUMENT. */
 export function requireCodeInstances(model: string, instanceCount: number): void {
   if (instanceCount <= MAX_CODE_INSTANCES) return;
-  const text = `model '${model}' asks for ${instanceCount} instances, each of them a process; instance_group counts of a model that is code must sum up to at most ${MAX_CODE_INSTANCES}`;
+  const text = `model '${model}' asks for ${instanceCount} instances, each of them a process; the counts of its instance_group must sum up to at most ${MAX_CODE_INSTANCES}`;
   throw new InferenceError('INVALID_ARGUMENT', text);
 }

@@ -2,6 +2,7 @@
 
 import type { ModelMetadata } from '../../backends/api/backend.ts';
 import type { InferenceError } from '../../proto/inference-error.ts';
+import { EngineNumbers } from '../metrics/engine-numbers.ts';
 import type { InstanceChannel, InstanceHandle } from './execution-host.ts';
 
 /** Deaths of hosts within the window that a model may be blamed for. */
@@ -36,6 +37,8 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   readonly #onStop: () => Promise<void>;
   readonly #onServing: (() => void) | null;
   readonly #memoryBytes: (() => number) | null;
+  /** What its instances say of themselves, summed up. */
+  readonly engine: EngineNumbers = new EngineNumbers();
   readonly #channels: Channel[] = [];
   #revision = 0;
   #maxActive = Number.POSITIVE_INFINITY;
@@ -161,6 +164,7 @@ export class InstanceGroup<Channel extends InstanceHandle = InstanceChannel> {
   add(channels: readonly Channel[]): void {
     if (this.#failure !== null || this.#isStopping) return;
     this.#channels.push(...channels);
+    for (const { numbers } of channels) numbers?.join(this.engine);
     this.#revision++;
     this.#onCapacity();
   }

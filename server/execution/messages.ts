@@ -5,11 +5,11 @@
  * `execution-record.ts`. Neither side trusts a frame: lengths are bounded by kind, and a kind that isn't known ends the connection, and with it the host.
  */
 
-import type { ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
+import type { EngineStatistics, ModelMetadata, ModelSpec } from '../../backends/api/backend.ts';
 import type { StatusCode } from '../../proto/inference-error.ts';
 
 /** Changes whenever a frame or the shared memory's layout does: a host of another build is refused at its `ready`. */
-export const BOUNDARY_VERSION = 3;
+export const BOUNDARY_VERSION = 4;
 
 /** Where an execution host finds what the gateway made for it: indexes of its inherited file descriptors. */
 export const HOST_FDS: { readonly control: number; readonly wake: number; readonly lifeline: number; readonly memory: number } = {
@@ -55,6 +55,8 @@ export const FRAME_KIND: {
   readonly cancelCall: 27;
   readonly callCredit: 28;
   readonly log: 29;
+  readonly progress: 30;
+  readonly statistics: 31;
 } = {
   // gateway to host
   hello: 1,
@@ -105,6 +107,10 @@ export const FRAME_KIND: {
   callCredit: 28,
   /** JSON: what a model says. */
   log: 29,
+  /** `[f64 sequence]`: a request of a decoupled model gets on, without a response. */
+  progress: 30,
+  /** JSON: what an instance of a decoupled model says of itself. */
+  statistics: 31,
 };
 
 /** Of a largeOutput frame: sequence and output index, doubles. */
@@ -114,6 +120,8 @@ export const CANCEL_BYTES = 8;
 export const CREDIT_BYTES = 16;
 /** Of a `log` frame. */
 const MAX_LOG_BYTES = 65_536;
+/** Of a `statistics` frame. */
+const MAX_STATISTICS_BYTES = 1024;
 /** Of an `ended` frame: more than an error's text takes. */
 const MAX_ENDED_BYTES = 4096;
 
@@ -157,6 +165,7 @@ export function maxPayloadBytes(kind: number): number {
     case FRAME_KIND.cancel:
     case FRAME_KIND.waiting:
     case FRAME_KIND.cancelCall:
+    case FRAME_KIND.progress:
       return CANCEL_BYTES;
     case FRAME_KIND.credit:
     case FRAME_KIND.abandon:
@@ -164,6 +173,8 @@ export function maxPayloadBytes(kind: number): number {
       return CREDIT_BYTES;
     case FRAME_KIND.log:
       return MAX_LOG_BYTES;
+    case FRAME_KIND.statistics:
+      return MAX_STATISTICS_BYTES;
     case FRAME_KIND.callEnded:
     case FRAME_KIND.ended:
       return MAX_ENDED_BYTES;
@@ -184,6 +195,8 @@ export interface HelloMessage {
   readonly preload: string;
   /** The host is for one instance of a model that is code. */
   readonly runsCode: boolean;
+  /** Between two `progress` frames of a request, at least, ms; 0: none are wanted. */
+  readonly progressMs: number;
 }
 
 /** `id` in each request below comes back in its `loaded`, `done` or `failed`. */
@@ -231,6 +244,8 @@ export interface DoneMessage {
   readonly maxRequests?: number;
   /** Of an instance that was created; as in {@link LoadedMessage}. */
   readonly memoryBytes?: number;
+  /** Of a decoupled instance that tells any. */
+  readonly statistics?: EngineStatistics;
 }
 
 export interface FailedMessage {
@@ -239,6 +254,11 @@ export interface FailedMessage {
   readonly message: string;
   /** For the gateway's log: what the host knew beyond the message; '' for nothing. */
   readonly detail: string;
+}
+
+export interface StatisticsMessage {
+  readonly instance: number;
+  readonly statistics: EngineStatistics;
 }
 
 /** What a model said, by its logger. */

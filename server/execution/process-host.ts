@@ -13,7 +13,7 @@ import type { ExecutionHost, HostEnd, HostKind, LoadedModel } from './execution-
 import { ExecutionWatch } from './execution-watch.ts';
 import { hostEntry } from './host-entry.ts';
 import type { HostLink, HostLinkOwner } from './host-link.ts';
-import { completeHostOptions, type ProcessHostOptions } from './host-options.ts';
+import { completeHostOptions, type ProcessHostOptions, progressIntervalMs } from './host-options.ts';
 import { type CreatedInstance, grownBytes, HostRequests, parseControl, readLogMessage } from './host-requests.ts';
 import { ProcessInstanceChannel } from './instance-channel.ts';
 import { listenToHost } from './listen-to-host.ts';
@@ -120,7 +120,8 @@ export class ProcessHost implements ExecutionHost {
     });
     this.ended = this.#listen(stdio);
     const { spinUs, backendSettings, preload, runsCode } = options;
-    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, spinUs, backendSettings, preload, runsCode };
+    const common = { spinUs, backendSettings, preload, runsCode, progressMs: progressIntervalMs(options) };
+    const hello: HelloMessage = { memoryBytes: memory?.byteLength ?? 0, ...common };
     this.#control.write(controlFrame(FRAME_KIND.hello, hello));
     this.#trimTimer = setInterval(() => this.#link.trim(), TRIM_INTERVAL_MS).unref();
   }
@@ -176,7 +177,7 @@ export class ProcessHost implements ExecutionHost {
   }
 
   #onTooLarge(usedBytes: number): void {
-    const reason = `used ${gib(usedBytes)} of the ${gib(this.#options.maxHostMemoryBytes)} of memory it may`;
+    const reason = `used ${gib(usedBytes)} of the ${gib(this.#options.maxHostMemoryBytes)} of memory it may (--host-memory-bytes)`;
     this.#kill({ reason, blamed: this.#blamed(), expected: false }, null);
   }
 
@@ -306,9 +307,9 @@ export class ProcessHost implements ExecutionHost {
       createDecoupledInstance: async (onCapacity: () => void) => {
         const link = this.#links.decoupled;
         if (link === null) throw new Error('this execution host is not for decoupled models');
-        const { instance, maxRequests, memoryBytes } = await this.#requestInstance(model, tensors, true);
-        loaded.memoryBytes += memoryBytes;
-        return this.#adopt(new ProcessDecoupledChannel(link, tensors, instance, maxRequests, onCapacity, this.#disposeInstance));
+        const created = await this.#requestInstance(model, tensors, true);
+        loaded.memoryBytes += created.memoryBytes;
+        return this.#adopt(new ProcessDecoupledChannel(link, tensors, created, onCapacity, this.#disposeInstance));
       },
       unload: async () => {
         if (this.#ending === null) await this.#orGone(this.#request(FRAME_KIND.unload, { model }));
@@ -323,7 +324,7 @@ export class ProcessHost implements ExecutionHost {
     const created = this.#loadQueue.then(() => this.#timedRequest(tensors.key, FRAME_KIND.createInstance, body));
     this.#loadQueue = created.catch(() => {});
     const answer = await created;
-    return { instance, maxRequests: Number(answer['maxRequests']), memoryBytes: grownBytes(answer) };
+    return { instance, maxRequests: Number(answer['maxRequests']), memoryBytes: grownBytes(answer), statistics: answer['statistics'] };
   }
 
   async #createCodeInstance(

@@ -6,6 +6,8 @@ import type { Tensor } from '../../proto/tensor.ts';
 import {
   ABSENT,
   alignTensor,
+  ENDED_INPUT_TOKENS,
+  ENDED_OUTPUT_TOKENS,
   MAX_ERROR_BYTES,
   OUTPUT_BYTES,
   OUTPUT_OFFSET,
@@ -84,6 +86,13 @@ export function writeEmptyRecord(words: Float64Array, sequence: number): void {
   words[RESPONSE_INFER_NS] = 0;
   words[RESPONSE_OUTPUT_NS] = 0;
   words[RESPONSE_COUNT] = 0;
+}
+
+/** The record of a decoupled request's end, with the tokens of its texts. */
+export function writeEndRecord(words: Float64Array, sequence: number, inputTokens: number, outputTokens: number): void {
+  writeEmptyRecord(words, sequence);
+  words[ENDED_INPUT_TOKENS] = inputTokens;
+  words[ENDED_OUTPUT_TOKENS] = outputTokens;
 }
 
 /** The record of a batch that nobody waits for any more. */

@@ -8,6 +8,7 @@ import { defaultMetricsConfig, type MetricsConfig } from './metrics-config.ts';
 import { type ModelSeries, modelFamilies, type Stage } from './model-families.ts';
 import type { ModelReporter } from './model-reporter.ts';
 import { SystemSampler } from './system-sampler.ts';
+import { textFamilies } from './text-families.ts';
 
 export interface MetricsRegistryOptions {
   readonly config: MetricsConfig;
@@ -130,7 +131,8 @@ export class MetricsRegistry {
     const shown = [...this.#series.values()].map((same) => same.at(-1)!);
     let page = '';
     let lines: string[] = [];
-    for (const family of modelFamilies) {
+    const hasText = shown.some(({ reporter }) => reporter.text !== null || reporter.engine?.isTold === true);
+    for (const family of hasText ? [...modelFamilies, ...textFamilies] : modelFamilies) {
       if (family.when !== null && !family.when(config)) continue;
       lines.push(`# HELP ${family.name} ${family.help}`, `# TYPE ${family.name} ${family.type}`);
       for (const series of shown) {

@@ -180,11 +180,11 @@ function summary(stage: Stage, label: string): ModelFamily {
   };
 }
 
-function writeHistogram(
+export function writeHistogram(
   lines: string[],
   name: string,
   labels: string,
-  histogram: LatencyHistogram,
+  histogram: { readonly counts: Float64Array },
   boundLabels: readonly string[],
   sum: number,
 ): void {

@@ -1,6 +1,8 @@
 /** @hotpath counts every request and execution of a model version */
 
 import type { FailureReason } from '../../proto/inference-error.ts';
+import type { EngineNumbers } from './engine-numbers.ts';
+import type { TextLatencies } from './text-latencies.ts';
 
 /** count and total nanoseconds, as Triton's statistics have them. */
 export class StatisticDuration {
@@ -77,6 +79,10 @@ export class ModelReporter {
   readonly responses: ResponseStatistics[] = [];
   /** Of the time to the first response, when the server keeps it; null otherwise. */
   firstResponse: StageHistogram | null = null;
+  /** Of a model that generates text; null for any other. Its scheduler sets them. */
+  text: TextLatencies | null = null;
+  /** What its instances say of themselves; null: they are not asked. */
+  engine: EngineNumbers | null = null;
   /** Whether a response is not the whole answer: then `firstResponded` tells of the first one. */
   readonly isDecoupled: boolean;
   /** Histograms by stage, when the server keeps them; null otherwise. */

@@ -3,6 +3,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { didYouMean } from '../../proto/nearest-name.ts';
 import { UsageError } from '../usage-error.ts';
 import type { ServerOptions } from './index.ts';
+import { modelNameOf } from './model-file-name.ts';
 
 /** What one option says of another, and of the files that are there. Throws UsageError. */
 export function checkOptions(options: ServerOptions, warnings: string[]): void {
@@ -21,12 +22,18 @@ export function checkOptions(options: ServerOptions, warnings: string[]): void {
   warnAboutWideBinds(options, warnings);
 }
 
-function checkModels({ modelRepository, modelFile }: ServerOptions): void {
-  if (modelFile === null && modelRepository.length === 0) {
-    throw new UsageError('no models: name a directory with --model-repository DIR, or a file: nereid serve MODEL.onnx');
+function checkModels({ modelRepository, modelFiles }: ServerOptions): void {
+  if (modelFiles.length === 0 && modelRepository.length === 0) {
+    throw new UsageError('no models: name a directory with --model-repository DIR, or a file: nereid serve MODEL.onnx, or MODEL.gguf');
   }
-  if (modelFile !== null) {
-    if (modelRepository.length > 0) throw new UsageError('either --model-repository or one model file, not both');
+  if (modelFiles.length > 0 && modelRepository.length > 0) throw new UsageError('either --model-repository or model files, not both');
+  for (const [index, modelFile] of modelFiles.entries()) {
+    const name = modelNameOf(modelFile);
+    const other = modelFiles.slice(0, index).find((one) => modelNameOf(one) === name);
+    if (other !== undefined)
+      throw new UsageError(
+        `model files '${other}' and '${modelFile}' would both be the model '${name}': rename one, or give --model-repository`,
+      );
     const stat = statSync(modelFile, { throwIfNoEntry: false });
     if (stat === undefined) throw new UsageError(`model file '${modelFile}' is not there${nearestSibling(modelFile)}`);
     if (!stat.isFile()) throw new UsageError(`model file '${modelFile}' is not a file`);
@@ -44,8 +51,8 @@ function checkLifecycle(options: ServerOptions): void {
     throw new UsageError('--load-model needs --model-control-mode explicit; otherwise every model of the repository is loaded');
   }
   if (loadModel.length > 1 && loadModel.includes('*')) throw new UsageError('--load-model * means all models: give it alone');
-  if (options.modelFile !== null && modelControlMode === 'poll') {
-    throw new UsageError('--model-control-mode poll follows a directory of models: give --model-repository, not one model file');
+  if (options.modelFiles.length > 0 && modelControlMode === 'poll') {
+    throw new UsageError('--model-control-mode poll follows a directory of models: give --model-repository, not model files');
   }
   if (!loadOnDemand && options.modelMemoryBudget > 0) {
     throw new UsageError(

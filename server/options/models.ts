@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { OptionTable } from './option-declaration.ts';
-import { choiceKind, expected, integerKind, listKind, optionalTextKind, switchKind, textKind } from './option-kind.ts';
+import { choiceKind, expected, integerKind, listKind, switchKind, textKind } from './option-kind.ts';
 
 /** One `--backend-config [<backend>,]<setting>=<value>`. */
 export interface BackendSetting {
@@ -12,7 +12,7 @@ export interface BackendSetting {
 
 export interface ModelOptions {
   readonly modelRepository: readonly string[];
-  readonly modelFile: string | null;
+  readonly modelFiles: readonly string[];
   readonly modelControlMode: 'none' | 'poll' | 'explicit';
   readonly loadModel: readonly string[];
   readonly exitOnError: boolean;
@@ -27,16 +27,16 @@ export const modelOptions: OptionTable<ModelOptions> = {
     flag: 'model-repository',
     aliases: ['model-store'],
     group: 'Models',
-    kind: listKind<readonly string[]>('DIR', (texts) => distinctDirectories(texts.map((text) => textKind('DIR').parse([text])))),
+    kind: listKind<readonly string[]>('DIR', (texts) => distinctPaths(texts.map((text) => textKind('DIR').parse([text])))),
     default: [],
-    doc: 'Directory of models: <name>/config.pbtxt and <name>/<version>/model.onnx. May be given several times.',
+    doc: 'Directory of models: <name>/config.pbtxt and <name>/<version>/model.onnx, or model.gguf. May be given several times.',
   },
-  modelFile: {
+  modelFiles: {
     flag: 'model-file',
     group: 'Models',
-    kind: optionalTextKind('MODEL.onnx'),
-    default: null,
-    doc: 'One ONNX file to serve, no repository needed. The same as naming it without a flag.',
+    kind: listKind<readonly string[]>('FILE', (texts) => distinctPaths(texts.map((text) => textKind('FILE').parse([text])))),
+    default: [],
+    doc: 'An ONNX or GGUF file to serve, no repository needed. The same as naming it without a flag. May be given several times; each is a model of its name.',
   },
   modelControlMode: {
     flag: 'model-control-mode',
@@ -86,13 +86,13 @@ export const modelOptions: OptionTable<ModelOptions> = {
     group: 'Models',
     kind: listKind<readonly BackendSetting[]>('[BACKEND,]SETTING=VALUE', (texts) => texts.map(parseBackendSetting)),
     default: [],
-    doc: "A backend's own setting; without the backend, one for all. May be given several times.",
+    doc: "A backend's own setting; without the backend, one for all. May be given several times. Of llamacpp: the default of a parameter of its models, such as llamacpp,threads=8.",
   },
 };
 
-/** A repository that is named twice is one, as in Triton: its models would else be there twice, and none of them served. */
-function distinctDirectories(directories: readonly string[]): string[] {
-  return directories.filter((one, index) => directories.findIndex((other) => resolve(other) === resolve(one)) === index);
+/** A repository that is named twice is one, as in Triton: its models would else be there twice, and none of them served. Files as well. */
+function distinctPaths(paths: readonly string[]): string[] {
+  return paths.filter((one, index) => paths.findIndex((other) => resolve(other) === resolve(one)) === index);
 }
 
 function parseBackendSetting(text: string): BackendSetting {

@@ -11,7 +11,7 @@ const declarations: readonly OptionDeclaration<unknown>[] = Object.values(server
 export function serveHelp(): string {
   const lines = [
     'Usage: nereid serve --model-repository DIR [OPTION]...',
-    '       nereid serve MODEL.onnx [OPTION]...',
+    '       nereid serve MODEL.onnx|MODEL.gguf... [OPTION]...',
     '       nereid check DIR               what is wrong with a repository, without serving it',
     '       nereid convert FILE            a configuration as pbtxt, JSON or YAML',
     '       nereid models | load MODEL | unload MODEL | rollback MODEL   of a running server',
@@ -19,7 +19,7 @@ export function serveHelp(): string {
     'Each command has a --help of its own.',
     '',
     ...wrap(
-      'Serves the models over the Open Inference Protocol. Every option can be given as a flag, in the environment, or in a configuration file; ' +
+      'Serves the models over the Open Inference Protocol, and language models (GGUF files) over the API of OpenAI too: /v1/chat/completions and its like. Every option can be given as a flag, in the environment, or in a configuration file; ' +
         'the first of these that has it wins. In the environment, elements of a list are divided by semicolons.',
       0,
     ),

@@ -41,7 +41,7 @@ const samples: {
   readonly [Name in keyof ServerOptions]: { text: string; value: ServerOptions[Name]; bad: string; with?: readonly string[] };
 } = {
   modelRepository: { text: repository, value: [repository], bad: '' },
-  modelFile: { text: model, value: model, bad: '' },
+  modelFiles: { text: model, value: [model], bad: '' },
   modelControlMode: { text: 'explicit', value: 'explicit', bad: 'nonne' },
   loadModel: { text: 'simple', value: ['simple'], bad: '', with: ['--model-control-mode=explicit'] },
   exitOnError: { text: 'on', value: true, bad: 'yes' },
@@ -153,7 +153,7 @@ const names = Object.keys(serverOptions) as (keyof ServerOptions)[];
 describe.each(names)('%s', (name) => {
   const { flag } = serverOptions[name] as OptionDeclaration<unknown>;
   const { text, value, bad, with: others = [] } = samples[name];
-  const models = name === 'modelRepository' || name === 'modelFile' ? [] : withModels;
+  const models = name === 'modelRepository' || name === 'modelFiles' ? [] : withModels;
 
   test('comes from a flag, in both forms', () => {
     expect(parse([...models, ...others, `--${flag}=${text}`])[name]).toEqual(value);
@@ -239,7 +239,7 @@ describe('where options come from', () => {
 
   test('a bare switch is true and leaves the next argument alone', () => {
     const options = parse(['--exit-on-error', model]);
-    expect([options.exitOnError, options.modelFile]).toEqual([true, model]);
+    expect([options.exitOnError, options.modelFiles]).toEqual([true, [model]]);
     expect(parse([model, '--strict-readiness', '--http-port', '0']).httpPort).toBe(0);
     expect(parse([model, '--log-verbose', '1', '--strict-model-config']).disableAutoCompleteConfig).toBe(true);
   });
@@ -285,11 +285,22 @@ describe('what is refused', () => {
     [['--http-max-input-size=2GiB', '--http-max-buffered-bytes=1GiB'], /^--http-max-buffered-bytes 1073741824 is less than/],
     [['--http-restricted-api=inference:key=x'], /^--http-restricted-api is not supported yet: there is no authentication/],
     [['--trace-level=TIMESTAMPS'], '--trace-level is not supported yet: there is no tracing'],
-    [['extra.txt'], "'extra.txt' is neither a flag nor an .onnx file"],
-    [['model.onnx'], 'either --model-repository or one model file, not both'],
+    [['extra.txt'], "'extra.txt' is neither a flag nor an .onnx or .gguf file"],
+    [['model.onnx'], 'either --model-repository or model files, not both'],
     [['--metrics-config=summary_quantiles=2:0'], /^--metrics-config: summary_quantiles is a list of <quantile>:<error>/],
   ])('%j', (argv, message) => {
     expect(messageOf([...withModels, ...argv])).toMatch(message);
+  });
+
+  test('files that would be one model', () => {
+    const other = join(folder, 'digits.GGUF');
+    writeFileSync(other, 'x');
+    expect(messageOf([model, other])).toMatch(/would both be the model 'digits': rename one/);
+    const [again, third] = [relative(process.cwd(), model), join(folder, 'llm.gguf')];
+    writeFileSync(third, 'x');
+    expect(parse([model, third, again]).modelFiles).toEqual([model, third]);
+    expect(messageOf([model, `${third}x`])).toMatch(/is neither a flag nor an .onnx or .gguf file/);
+    expect(messageOf([model, join(folder, 'llmm.gguf')])).toMatch(/is not there; did you mean 'llm.gguf'\?/);
   });
 
   test('one file, and a mode that follows a directory', () => {

@@ -4,6 +4,7 @@ import { didYouMean } from '../../proto/nearest-name.ts';
 import { UsageError } from '../usage-error.ts';
 import { checkOptions } from './check-options.ts';
 import { type ServerOptions, serverOptions } from './index.ts';
+import { isModelFileName } from './model-file-name.ts';
 import type { DerivedDefault, OptionDeclaration } from './option-declaration.ts';
 import { isSwitchWord } from './option-kind.ts';
 import { tritonserverFlags } from './tritonserver-flags.ts';
@@ -116,12 +117,11 @@ function add(given: Map<keyof ServerOptions, Given>, name: keyof ServerOptions, 
 }
 
 function addPositional(given: Map<keyof ServerOptions, Given>, argument: string): void {
-  if (given.has('modelFile')) throw new UsageError(`'${argument}': one model file can be named; use --model-repository for several models`);
-  if (!argument.toLowerCase().endsWith('.onnx')) {
+  if (!isModelFileName(argument)) {
     const hint = isDirectory(argument) ? `; for a directory of models: --model-repository ${argument}` : '';
-    throw new UsageError(`'${argument}' is neither a flag nor an .onnx file${hint}`);
+    throw new UsageError(`'${argument}' is neither a flag nor an .onnx or .gguf file${hint}`);
   }
-  given.set('modelFile', { source: 'model file', texts: [argument] });
+  add(given, 'modelFiles', 'model file', argument);
 }
 
 function noteForeign(source: string, flag: string, text: string, warnings: string[]): void {

@@ -14,6 +14,9 @@ import { isWanted } from './batch.ts';
 /** A deadline that is so near counts as passed: callers' clocks are not this one. */
 const EARLY_NS = 5e6;
 
+/** Of the length of a BYTES element: an empty text has nothing else. */
+const BYTES_PREFIX = 4;
+
 /** What all requests of a scheduler share. */
 export interface DecoupledContext {
   readonly signature: ModelSignature;
@@ -21,6 +24,8 @@ export interface DecoupledContext {
   readonly isPlain: boolean;
   readonly reporter: ModelReporter;
   readonly clock: Clock;
+  /** Position of the input that says whether each response is a token of a text; -1: the model generates none. */
+  readonly streamInput: number;
   /** The request has left the model, or nobody waits for it any more. */
   onLeft(running: DecoupledRequest): void;
   /** A caller threw on its answer: a fault of the server's. */
@@ -51,6 +56,9 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
   #waitedSinceNs = 0;
   #run: DecoupledRun | null = null;
   #isOver = false;
+  readonly #isTokenStream: boolean;
+  /** When the last token of a stream came; -1: none yet. */
+  #tokenNs = -1;
   /** Its caller went away, or its deadline passed, while the model worked on it. */
   #isAbandoned = false;
 
@@ -71,6 +79,7 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
     }
     this.inputs = inputs;
     this.#inputIndexes = indexes;
+    this.#isTokenStream = context.streamInput >= 0 && request.boundInputs[context.streamInput]?.data[0] === 1;
   }
 
   get parameters(): InferenceRequest['parameters'] {
@@ -103,6 +112,7 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
     const arrivedNs = clock.nowNs();
     const index = request.responseCount;
     if (index === 0) reporter.firstResponded(arrivedNs - request.receivedNs);
+    if (this.#isTokenStream && hasText(outputs)) this.#countToken(arrivedNs);
     this.#timing.computeInferNs = arrivedNs - this.#startedNs - this.#timing.computeInputNs - this.#timing.computeOutputNs;
     const wanted = this.#context.isPlain && request.outputs.length === 0 ? outputs : this.#wanted(outputs);
     try {
@@ -116,6 +126,13 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
     this.#timing.computeOutputNs += takenNs - arrivedNs;
     reporter.responded(index, arrivedNs - this.#waitedSinceNs, takenNs - arrivedNs);
     this.#waitedSinceNs = takenNs;
+  }
+
+  used(inputTokens: number, outputTokens: number): void {
+    const { text } = this.#context.reporter;
+    if (this.#isOver || text === null) return;
+    text.inputLength.observe(inputTokens);
+    text.outputLength.observe(outputTokens);
   }
 
   complete(): void {
@@ -178,6 +195,13 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
     this.#run!.resume();
   }
 
+  #countToken(arrivedNs: number): void {
+    const text = this.#context.reporter.text!;
+    if (this.#tokenNs < 0) text.firstToken.observe(arrivedNs - this.request.receivedNs);
+    else text.nextToken.observe(arrivedNs - this.#tokenNs);
+    this.#tokenNs = arrivedNs;
+  }
+
   #leave(): void {
     this.#isOver = true;
     this.request.holder = null;
@@ -197,4 +221,10 @@ export class DecoupledRequest implements DecoupledExecution, RequestHolder {
     }
     return wanted;
   }
+}
+
+/** The last response of a text may say only why it ended. */
+function hasText(outputs: readonly Tensor[]): boolean {
+  for (let i = 0; i < outputs.length; i++) if (outputs[i]!.name === 'text_output') return outputs[i]!.data.length > BYTES_PREFIX;
+  return false;
 }

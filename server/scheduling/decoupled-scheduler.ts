@@ -5,7 +5,9 @@ import type { DecoupledChannel } from '../execution/decoupled-execution.ts';
 import type { Clock } from '../inference/clock.ts';
 import type { InferenceRequest, RequestHolder } from '../inference/inference-request.ts';
 import type { ModelSignature } from '../inference/model-signature.ts';
+import type { EngineNumbers } from '../metrics/engine-numbers.ts';
 import type { ModelReporter } from '../metrics/model-reporter.ts';
+import { TextLatencies } from '../metrics/text-latencies.ts';
 import { type DecoupledContext, DecoupledRequest } from './decoupled-request.ts';
 import { PendingQueue } from './pending-queue.ts';
 import { queueFull, type Scheduler, schedulerStopping } from './scheduler.ts';
@@ -23,6 +25,8 @@ export interface DecoupledSchedulerOptions {
   readonly modelOutputCount: number;
   readonly reporter: ModelReporter;
   readonly clock: Clock;
+  /** What the instances say of themselves, for the metrics. */
+  readonly engine?: EngineNumbers;
   /** Hears of faults that are the server's own; for the log. */
   readonly onFault: (error: unknown) => void;
 }
@@ -37,6 +41,7 @@ export class DecoupledScheduler implements Scheduler, DecoupledContext, RequestH
   readonly reporter: ModelReporter;
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
+  readonly streamInput: number;
   readonly #instances: DecoupledInstanceSource;
   readonly #queue: PendingQueue;
   /** As many as the instances take, at most. */
@@ -58,6 +63,9 @@ export class DecoupledScheduler implements Scheduler, DecoupledContext, RequestH
     this.#instances = options.instances;
     this.#queue = new PendingQueue(options.maxQueueSize);
     this.#runDispatch = () => this.#dispatch();
+    this.streamInput = streamInputOf(signature);
+    if (this.streamInput >= 0) this.reporter.text = new TextLatencies();
+    this.reporter.engine = options.engine ?? null;
   }
 
   get inflightCount(): number {
@@ -157,4 +165,10 @@ export class DecoupledScheduler implements Scheduler, DecoupledContext, RequestH
 
 function hasEnded(request: InferenceRequest): boolean {
   return request.isDone;
+}
+
+/** Models that generate text are known by the tensors of Triton's vLLM backend: `stream` says whether each response is a token. -1: it is none. */
+function streamInputOf({ inputs, outputIndex }: ModelSignature): number {
+  if (!outputIndex.has('text_output')) return -1;
+  return inputs.findIndex(({ name, datatype }) => name === 'stream' && datatype === 'BOOL');
 }

@@ -102,6 +102,10 @@ class LimitedExecution implements DecoupledExecution {
     this.#execution.respond(outputs);
   }
 
+  used(inputTokens: number, outputTokens: number): void {
+    this.#execution.used?.(inputTokens, outputTokens);
+  }
+
   complete(): void {
     this.#end();
     this.#execution.complete();
