@@ -4,6 +4,7 @@ import { isatty } from 'node:tty';
 import { nearestName } from '../proto/nearest-name.ts';
 import type { Logger, LogLevel } from './log.ts';
 import type { ServerOptions } from './options/index.ts';
+import { isModelFileName } from './options/model-file-name.ts';
 import { type ParsedOptions, parseServeOptions } from './options/parse-options.ts';
 import type { RunningServer } from './server.ts';
 import { UsageError } from './usage-error.ts';
@@ -50,7 +51,7 @@ async function main(argv: readonly string[]): Promise<void> {
     process.stdout.write(`nereid ${readVersion()}\n`);
   } else if (first === 'serve') {
     await serve(argv.slice(1));
-  } else if (first.startsWith('-') || first.toLowerCase().endsWith('.onnx')) {
+  } else if (first.startsWith('-') || isModelFileName(first)) {
     await serve(argv);
   } else if (existsSync(first)) {
     stderr(`nereid: '${first}' is not a command; to serve a directory of models: nereid serve --model-repository ${first}\n`);

@@ -73,7 +73,7 @@ export function openRepository(
   });
   const repository: ModelRepository = new ModelRepository({
     directories,
-    modelFile: options.modelFile === null ? null : resolve(options.modelFile),
+    modelFiles: options.modelFiles.map((file) => resolve(file)),
     controlMode: options.modelControlMode,
     loadModels: options.loadModel,
     loader,

@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout } from 'node:timers/promises';
 import { InferenceError } from '../proto/inference-error.ts';
 import { Admission } from './data-plane/admission.ts';
 import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
@@ -21,6 +21,7 @@ import type { Model } from './repository/model.ts';
 import type { ModelRepository } from './repository/model-repository.ts';
 import { removeOwnOverrides, removeStaleOverrides } from './repository/override/override-directory.ts';
 import { describeTensors, type ModelTableRow, type ServerUrls, type StartUpProgress, type TensorSummary } from './start-up-report.ts';
+import { textExampleOf } from './text-example.ts';
 import { chooseHttpEngine } from './transports/choose-http-engine.ts';
 import { startGrpcTransport } from './transports/grpc/grpc-transport.ts';
 import type { HttpTransport, HttpTransportOptions } from './transports/http-exchange.ts';
@@ -117,7 +118,7 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
     if (repository.index(false).length === 0) {
       log.warn(
         { repositories: options.modelRepository },
-        'no models: a repository has a directory for each, as in <repository>/<model>/1/model.onnx',
+        'no models: a repository has a directory for each, as in <repository>/<model>/1/model.onnx, or model.gguf',
       );
     }
     isLoaded = true;
@@ -150,7 +151,12 @@ export async function startServer(options: ServerOptions, log: Logger, progress:
         const limit = globalThis.setTimeout(hurried, options.exitTimeoutSecs * 1000);
         const isComplete = await Promise.race([drained().then(() => true), cutOff]);
         clearTimeout(limit);
-        if (!isComplete) await closeAll();
+        if (!isComplete) {
+          // First, so that what is cut off is answered with an error while there is a connection to say it on.
+          await pool.stop();
+          await nextTurn();
+          await closeAll();
+        }
         return isComplete;
       },
     };
@@ -287,14 +293,18 @@ function modelTable(repository: ModelRepository, options: ServerOptions): ModelT
       datatype: spec.datatype,
       shape: servedShape(signature, spec.dims),
     });
-    const inputs = signature.inputs.map(summary);
+    const text = textExampleOf(signature);
+    const inputs = signature.inputs.filter(({ name }) => text?.inputs.includes(name) !== false).map(summary);
+    // Of a model of texts, those that are always there.
+    const outputs = signature.outputs.slice(0, text === null ? undefined : 1);
     return {
       ...base,
       backend: model.plan === null ? model.config.backend : 'ensemble',
       host: model.plan === null ? `${model.instanceCount} ${hostKindOf(model, options)}` : '-',
       maxBatchSize: signature.maxBatchSize,
       inputs: describeTensors(inputs),
-      outputs: describeTensors(signature.outputs.map(summary)),
+      outputs: describeTensors(outputs.map(summary)),
+      ...(text === null || !options.allowHttp ? {} : { exampleCall: text.call }),
       // A single request over HTTP is what neither of the two takes.
       ...(model.isDecoupled || model.sequencePlan !== null ? {} : { exampleInputs: inputs }),
     };

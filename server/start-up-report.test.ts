@@ -43,6 +43,19 @@ const urls: ServerUrls = {
   metrics: 'http://127.0.0.1:8002/metrics',
 };
 
+const texts: ModelTableRow = {
+  ...digits,
+  name: "o'neill",
+  exampleInputs: [{ name: 'text_input', datatype: 'BYTES', shape: [1] }],
+  exampleCall: { path: '/v1/chat/completions', body: { model: "o'neill", messages: [{ role: 'user', content: 'Hi' }], stream: true } },
+};
+
+/** The words that a shell makes of a command line. */
+const words = (line: string): string[] =>
+  execFileSync('sh', ['-c', `printf '%s\\0' ${line}`], { encoding: 'utf8' })
+    .split('\0')
+    .slice(0, -1);
+
 let reports = 0;
 
 function report(
@@ -121,6 +134,17 @@ describe('models that nobody has asked for yet', () => {
     expect(report(false, true, [broken, waiting('a b', state)]).output).toContain(`\ntry:\n  ${example}\n`);
     expect(report(false, true, [broken]).output).not.toContain('try:');
   });
+
+  test('a model of texts has a call of its own to try, in words of a shell', () => {
+    const alone = report(false, true, [broken, texts]).output;
+    expect(alone).toMatch(/\ntry:\n {2}curl -sN http:\/\/127.0.0.1:8000\/v1\/chat\/completions -d \S.*\n+$/);
+    const line = alone.trimEnd().split('\n').at(-1)!.trim();
+    expect(JSON.parse(words(line).at(-1)!)).toEqual(texts.exampleCall!.body);
+    const both = report(false, true, [texts, digits]).output;
+    expect(both).toContain('try:\n  curl -s http://127.0.0.1:8000/v2/models/digits/infer -d ');
+    expect(both).toContain(`\n  ${line}\n`);
+    expect(report(false, true, [{ ...texts, state: 'UNAVAILABLE' }]).output).not.toContain('try:');
+  });
 });
 
 describe('the report', () => {
@@ -153,12 +177,6 @@ describe('the report', () => {
 });
 
 describe('the example request', () => {
-  /** The words that a shell makes of a command line. */
-  const words = (line: string): string[] =>
-    execFileSync('sh', ['-c', `printf '%s\\0' ${line}`], { encoding: 'utf8' })
-      .split('\0')
-      .slice(0, -1);
-
   test('is an inference of zeros that a shell passes on whole', () => {
     const name = "it's a model/../$HOME";
     const inputs = [

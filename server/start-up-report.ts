@@ -33,6 +33,14 @@ export interface ModelTableRow {
   readonly outputs: string;
   /** For the example request; without it the example asks for the model's metadata. */
   readonly exampleInputs?: readonly TensorSummary[];
+  /** Of a model of texts: another call to try, beside or instead of an inference. */
+  readonly exampleCall?: ExampleCall;
+}
+
+export interface ExampleCall {
+  /** Below the server's address. */
+  readonly path: string;
+  readonly body: object;
 }
 
 /** Hears of the start from the server. Models may load at the same time. */
@@ -179,18 +187,30 @@ function urlLines(models: readonly ModelTableRow[], urls: ServerUrls): string {
   if (urls.grpc !== null) lines.push(`gRPC       ${urls.grpc}`);
   if (urls.metrics !== null) lines.push(`metrics    ${urls.metrics}`);
   if (urls.http !== null) {
-    const example = exampleOf(models, urls.http);
-    if (example !== null) lines.push('', 'try:', `  ${example}`);
+    const examples = examplesOf(models, urls.http);
+    if (examples.length > 0) lines.push('', 'try:', ...examples.map((example) => `  ${example}`));
   }
   return `${lines.join('\n')}\n`;
 }
 
-/** What to do first: an inference; where nothing serves yet, what brings a model in. null: there is no model that could serve. */
 /** A request of zeros means something to it. */
 function isEasy({ exampleInputs }: ModelTableRow): boolean {
   return exampleInputs?.every(({ datatype }) => datatype !== 'BYTES') === true;
 }
 
+/** What to do first: an inference, and a call to a model of texts. */
+function examplesOf(models: readonly ModelTableRow[], url: string): string[] {
+  const texts = models.find(({ state, exampleCall }) => state === 'READY' && exampleCall !== undefined);
+  const inference = exampleOf(
+    models.filter(({ exampleCall }) => exampleCall === undefined),
+    url,
+  );
+  const { path, body } = texts?.exampleCall ?? { path: '', body: {} };
+  const call = texts === undefined ? null : `curl -sN ${quoted(url + path)} -d ${quoted(JSON.stringify(body))}`;
+  return [inference, call].filter((example) => example !== null);
+}
+
+/** An inference; where nothing serves yet, what brings a model in. null: there is no model that could serve. */
 function exampleOf(models: readonly ModelTableRow[], url: string): string | null {
   const allReady = models.filter(({ state }) => state === 'READY');
   const ready = allReady.find(isEasy) ?? allReady.find(({ exampleInputs }) => exampleInputs !== undefined) ?? allReady[0];

@@ -13,7 +13,7 @@ export async function answeredContext(clock: TickClock): Promise<ProtocolContext
   };
   const repository = new ModelRepository({
     directories: [],
-    modelFile: `${model.name}.onnx`,
+    modelFiles: [`${model.name}.onnx`],
     controlMode: 'none',
     loadModels: [],
     loader: { load: () => Promise.resolve(model) } as unknown as ModelLoader,

@@ -41,6 +41,10 @@ class BodyExchange implements HttpExchange {
     if (!Array.isArray(body)) answeredBytes += body.length;
     else for (let i = 0; i < body.length; i++) answeredBytes += (body[i] as Uint8Array).length;
   }
+
+  startStream(): never {
+    throw new Error('an inference answer is not streamed');
+  }
 }
 
 const bench = new CallBench('a REST inference without sockets and model, add_sub [1,16]');

@@ -295,7 +295,6 @@ describe.each(engines)('the example repository over %s', (engine) => {
 
   it('says what it does not do instead of doing nothing', async () => {
     expect((await server.post('/v2/repository/models/simple/load', {})).status).toBe(503);
-    expect((await server.post('/v2/models/simple/generate', {})).status).toBe(501);
     expect((await server.post('/v2/systemsharedmemory/region/a/register', {})).status).toBe(501);
     expect((await server.get('/v2/models/nobody/stats')).status).toBe(400);
     expect((await fetch(`${server.http}${simple}`)).status).toBe(405);

@@ -120,7 +120,7 @@ describe('what a model does wrong is its own loss', () => {
     await until(() => server.stderr.includes('blah blah blah'));
     const startMs = performance.now();
     for (let i = 0; i < 20; i++) expect(await outOf('asks', [i])).toEqual([i]);
-    expect(performance.now() - startMs).toBeLessThan(1500);
+    expect(performance.now() - startMs).toBeLessThan(10_000);
     // Too long, or out of memory: what it prints is freed only when it pauses.
     expect([503, 504]).toContain((await shouting).status);
     expect(server.stderr.match(/blah blah blah/g)!.length).toBeLessThan(2500);

@@ -5,12 +5,13 @@ import { grpcHealthMethods } from './grpc-health/health-methods.ts';
 import { grpcReflectionMethods } from './grpc-reflection/reflection-methods.ts';
 import { oipGrpcMethods } from './oip-grpc/endpoints.ts';
 import { oipRestRoutes } from './oip-rest/endpoints.ts';
+import { openAiRoutes } from './openai/endpoints.ts';
 import type { ProtocolContext } from './protocol.ts';
 import { type WebSocketLimits, webSocketRoutes } from './websocket/endpoints.ts';
 
 /** Every protocol that is served over HTTP, a line each. */
 export function httpProtocols(context: ProtocolContext): HttpRoute[] {
-  return [...oipRestRoutes(context)];
+  return [...oipRestRoutes(context), ...openAiRoutes(context)];
 }
 
 /** Every protocol that is served over WebSocket. */

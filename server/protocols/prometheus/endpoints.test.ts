@@ -19,6 +19,7 @@ function scrape(
       abortListener: null,
       header: () => '',
       respond: (status, headers, body) => resolve({ status, headers, body }),
+      startStream: () => expect.fail('the page is not streamed'),
     };
     prometheusRoutes(registry, onError)[0]!.handle(exchange);
   });

@@ -234,7 +234,7 @@ async function repositoryOf(served: Model): Promise<ModelRepository> {
   };
   const repository = new ModelRepository({
     directories: [],
-    modelFile: `${served.name}.onnx`,
+    modelFiles: [`${served.name}.onnx`],
     controlMode: 'none',
     loadModels: [],
     loader: { load: () => Promise.resolve(served) } as unknown as ModelLoader,
