@@ -22,6 +22,7 @@ interface Schema {
   readonly maximum?: number;
   readonly pattern?: string;
   readonly allOf?: readonly Schema[];
+  readonly anyOf?: readonly Schema[];
   readonly not?: Schema;
   readonly required?: readonly string[];
   readonly $ref?: string;
@@ -31,7 +32,7 @@ interface Schema {
 }
 
 const keywords = new Set(
-  'type properties additionalProperties propertyNames items enum minimum maximum pattern allOf not required $ref description deprecationMessage definitions $schema title'.split(
+  'type properties additionalProperties propertyNames items enum minimum maximum pattern allOf anyOf not required $ref description deprecationMessage definitions $schema title'.split(
     ' ',
   ),
 );
@@ -67,6 +68,8 @@ function mistakes(value: unknown, rule: Schema, path: string): string[] {
     for (const name of rule.required ?? []) if (!Object.hasOwn(value, name)) found.push(`${path}.${name}: missing`);
   }
   for (const one of rule.allOf ?? []) found.push(...mistakes(value, one, path));
+  const choices = (rule.anyOf ?? []).map((one) => mistakes(value, one, path));
+  if (choices.length > 0 && choices.every((list) => list.length > 0)) found.push(...choices[0]!);
   if (rule.not !== undefined && mistakes(value, rule.not, path).length === 0) found.push(`${path}: has what must not be together`);
   return found;
 }

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout } from 'node:timers/promises';
-import { InferenceError } from '../proto/inference-error.ts';
+import { InferenceError, type StatusCode } from '../proto/inference-error.ts';
 import { Admission } from './data-plane/admission.ts';
 import { InferenceDoor, type RequestLog } from './data-plane/infer.ts';
 import { RequestRecorder } from './data-plane/request-recorder.ts';
@@ -11,9 +11,9 @@ import { LogLimit } from './log-limit.ts';
 import { MetricsRegistry } from './metrics/metrics.ts';
 import { openRepository } from './open-repository.ts';
 import type { ServerOptions } from './options/index.ts';
+import { httpErrorBody } from './protocols/http-error-body.ts';
 import { httpProtocols, rpcProtocols, webSocketProtocols } from './protocols/index.ts';
 import { encodeRequest } from './protocols/oip-json/encode-request.ts';
-import { httpErrorBody } from './protocols/oip-rest/status.ts';
 import { prometheusRoutes } from './protocols/prometheus/endpoints.ts';
 import type { ProtocolContext } from './protocols/protocol.ts';
 import type { WebSocketLimits } from './protocols/websocket/endpoints.ts';
@@ -255,10 +255,14 @@ function hostForUrl(address: string): string {
   return address.includes(':') ? `[${address === '::' ? '::1' : address}]` : address;
 }
 
-/** What a model cannot run is its caller's to hear and the metrics' to count; a caller must not fill the log with it. */
+/** A model says so of what it was sent, or of a client that went away. */
+const CLIENTS_DOING: ReadonlySet<StatusCode> = new Set<StatusCode>(['INVALID_ARGUMENT', 'NOT_FOUND', 'CANCELLED']);
+
+/** What a model cannot run is its caller's to hear and the metrics' to count; a caller must not fill the log with it. Of a caller's own mistakes the requests' lines tell, for debugging. */
 function modelFailureLog(log: Logger): (error: InferenceError) => void {
   const limit = new LogLimit();
   return (error) => {
+    if (CLIENTS_DOING.has(error.code)) return;
     const leftOut = limit.pass(performance.now());
     if (leftOut < 0) return;
     const line = { code: error.code, error: error.message };

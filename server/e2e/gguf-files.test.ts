@@ -190,6 +190,24 @@ test('a GGUF comes with a load request, too: it is data', async () => {
   await servesOn([]);
 });
 
+test("a client's mistake that the host finds is the client's to hear, not the log's", async () => {
+  const sampling = JSON.stringify({ temperature: 3 });
+  const inputs = [
+    { name: 'text_input', datatype: 'BYTES', shape: [1], data: ['hi'] },
+    { name: 'sampling_parameters', datatype: 'BYTES', shape: [1], data: [sampling] },
+  ];
+  const before = server.stderr.length;
+  const log = (): string => server.stderr.slice(before);
+  const answer = await server.post('/v2/models/good/infer', { inputs });
+  expect([answer.status, answer.json.error]).toEqual([400, expect.stringMatching(/temperature: expected/)]);
+  expect((await server.post('/v1/completions', { model: 'good', prompt: 'x'.repeat(100_000) })).status).toBe(400);
+  // Behind whatever those would have written.
+  await load('zeros');
+  await until(() => log().includes('zeros'));
+  expect(log()).not.toContain('a model failed a request');
+  expect(log()).not.toContain('temperature');
+});
+
 test('instances have a process each, and the queue before them its own bound', async () => {
   const hosts = server.hosts();
   const config = {

@@ -15,6 +15,16 @@ const lengths = (config: string) => `
       embedding: { data: Float32Array.from(text_input.strings().flatMap((text) => [text.length, 1])), shape: [text_input.shape[0], 2] },
     }));
   }`;
+/** A row of 100 numbers: the text's length, zeros, and the length and a tenth. */
+const wide = `
+  export const config = {
+    maxBatchSize: 64, inputs: [{ name: 'text_input', datatype: 'BYTES', dims: [1] }], outputs: [{ name: 'embedding', datatype: 'FP32', dims: [100] }],
+  };
+  export function execute(requests) {
+    return requests.map(({ inputs: { text_input } }) => ({
+      embedding: Float32Array.from(text_input.strings().flatMap(({ length }) => [length, ...new Array(98).fill(0), length + 0.1])),
+    }));
+  }`;
 /** As many responses as texts. */
 const eachItsOwn = `
   export const config = { inputs: [{ name: 'text_input', datatype: 'BYTES', dims: [-1] }], outputs: [{ name: 'embedding', datatype: 'FP32', dims: [-1, 2] }] };
@@ -46,6 +56,7 @@ const repository = makeRepository({
   'llama/config.pbtxt': 'backend: "llamacpp"\nparameters { key: "task" value { string_value: "embed" } }\n',
   'writer/1/model.gguf': tinyLlama(),
   'batched/1/model.mjs': lengths("maxBatchSize: 4, inputs: [{ name: 'text_input', datatype: 'BYTES', dims: [1] }]"),
+  'wide/1/model.mjs': wide,
   'one_by_one/1/model.mjs': eachItsOwn,
   'slow/1/model.mjs': slow(1),
   'one_by_one/config.pbtxt': 'backend: "javascript"\nmodel_transaction_policy { decoupled: true }\n',
@@ -127,6 +138,29 @@ describe('a BERT', () => {
     const rows = await list;
     expect(rows.length).toBe(1000);
     expect(rows[777]).toEqual((await floatsOf('bert', input[777]!))[0]);
+  });
+
+  it('sends an answer of megabytes in parts, whole, in base64 and in floats', async () => {
+    const input = Array.from({ length: 2_048 }, (_, i) => 'x'.repeat(1 + (i % 50)));
+    for (const format of ['float', 'base64']) {
+      const response = await fetch(`${server.http}/v1/embeddings`, {
+        method: 'POST',
+        body: JSON.stringify({ model: 'wide', input, encoding_format: format }),
+      });
+      expect([response.status, response.headers.get('content-length')]).toEqual([200, null]);
+      expect(response.headers.get('x-request-id')).toMatch(/^embd-/);
+      const { object, data, model, usage } = (await response.json()) as OpenAI.CreateEmbeddingResponse;
+      expect([object, model, usage]).toEqual(['list', 'wide', { prompt_tokens: 0, total_tokens: 0 }]);
+      expect(data.map(({ index }) => index)).toEqual(input.map((_, i) => i));
+      for (const [i, { embedding }] of data.entries()) {
+        const row =
+          format === 'float'
+            ? Float32Array.from(embedding)
+            : new Float32Array(Uint8Array.from(Buffer.from(String(embedding), 'base64')).buffer);
+        const { length } = input[i]!;
+        if (row.length !== 100 || row[0] !== length || row[99] !== Math.fround(length + 0.1)) expect([i, ...row]).toEqual([length]);
+      }
+    }
   });
 
   it('stops when the caller goes away', async () => {

@@ -1,4 +1,5 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { HOST_FDS } from './messages.ts';
 import { type SharedMemory, sharedMemorySupport } from './shared-memory.ts';
 
@@ -14,7 +15,8 @@ export function chooseTransport(wanted: 'auto' | 'shared-memory' | 'socket'): 's
 /** The process that runs `entry`, with what HOST_FDS says. `codeMemoryBytes`: memory of a host that runs models' own code, 0: without limit; -1: of another host. Throws when it can't be started. */
 export function spawnHost(entry: string, memory: SharedMemory | null, codeMemoryBytes = -1): ChildProcess {
   // Options meant for the gateway, a debugger's port among them, are not for its hosts.
-  const { NODE_OPTIONS: _, ...env } = process.env;
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const env = codeMemoryBytes < 0 ? inherited : { UV_THREADPOOL_SIZE: String(poolThreads()), ...inherited };
   const stdio: (string | number)[] = ['ignore', 'pipe', 'pipe'];
   stdio[HOST_FDS.control] = 'pipe';
   stdio[HOST_FDS.wake] = memory === null ? 'ignore' : 'pipe';
@@ -28,6 +30,11 @@ export function spawnHost(entry: string, memory: SharedMemory | null, codeMemory
   child.on('error', () => {});
   if (!child.stdio?.[HOST_FDS.control]) throw new Error('the process could not be started: out of file descriptors or memory');
   return child;
+}
+
+/** Such a host has one instance, whose work beside the event loop (a language model's sampling, sequence by sequence) is done in libuv's pool: 4 threads unless it is told otherwise. */
+function poolThreads(): number {
+  return Math.max(4, Math.min(16, availableParallelism()));
 }
 
 /** The heap ends before the whole budget is used: what V8 says then is clearer than a kill. */

@@ -95,4 +95,15 @@ describe('findUnsupportedConfig', () => {
       'KIND_GPU is not supported: models run on the CPU, and the server places them; use KIND_CPU or KIND_AUTO',
     );
   });
+
+  test('names the setting that a GGUF model has for a GPU', () => {
+    const messages = (text: string): string[] =>
+      findUnsupportedConfig(parseModelConfig(`${text} instance_group { kind: KIND_GPU gpus: 0 }`, 'pbtxt', 'c')).map(
+        ({ message }) => message,
+      );
+    const gpuLayers = "not supported: parameters['gpu_layers'] says how many of the model's layers a GPU takes; set that, and remove this";
+    expect(messages('backend: "llamacpp"')).toEqual([gpuLayers, `KIND_GPU is ${gpuLayers}`]);
+    expect(messages('default_model_filename: "m.gguf"')).toEqual([gpuLayers, `KIND_GPU is ${gpuLayers}`]);
+    expect(messages('backend: "onnxruntime"').join()).not.toContain('gpu_layers');
+  });
 });

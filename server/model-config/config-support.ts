@@ -231,9 +231,20 @@ export const configSupport: Readonly<Record<string, FieldSupport>> = {
 export function findUnsupportedConfig(config: ModelConfig): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   visitMessage(modelConfigType, config, '', findings);
+  if (config.backend === 'llamacpp' || config.defaultModelFilename.endsWith('.gguf')) nameGpuLayers(findings);
   if (config.modelTransactionPolicy?.decoupled) findings.push(...findDecoupledBatching(config.dynamicBatching));
   warnOfOverrides(config, findings);
   return findings;
+}
+
+/** GGUF models alone can use a GPU, and another setting says so. */
+function nameGpuLayers(findings: ConfigFinding[]): void {
+  for (const [index, { severity, field, message }] of findings.entries()) {
+    if (severity !== 'error' || !/^instance_group\[\d+\]\.(kind|gpus)$/.test(field)) continue;
+    const set = message.slice(0, message.indexOf(':'));
+    const instead = "parameters['gpu_layers'] says how many of the model's layers a GPU takes; set that, and remove this";
+    findings[index] = { severity, field, message: `${set}: ${instead}` };
+  }
 }
 
 /** What of the dynamic batching a decoupled model has no use for: all but the length of its queue. */

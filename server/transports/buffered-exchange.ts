@@ -114,7 +114,7 @@ export abstract class BufferedExchange implements HttpExchange, StreamWire {
     const { errorBody } = this.owner;
     let headers = ['content-type', errorBody.contentType, ...extraHeaders];
     if (this.allowOrigin !== '') headers = withCrossOrigin(headers, this.allowOrigin);
-    this.send(status, headers, errorBody.encode(status, message), mustClose);
+    this.send(status, headers, errorBody.encode(status, message, this.path), mustClose);
   }
 
   /** The connection went away. The listener hears of it only while the answer is open. */

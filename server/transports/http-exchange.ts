@@ -83,7 +83,8 @@ export interface HttpRoute {
 /** How a transport words the refusals that happen before a route is reached: the protocol's error body for a status and a message. */
 export interface HttpErrorBody {
   readonly contentType: string;
-  encode(status: number, message: string): string;
+  /** `path`: as it was sent; '' where it could not be read. */
+  encode(status: number, message: string, path: string): string;
 }
 
 export interface HttpTransportOptions {

@@ -13,12 +13,14 @@ export function nearestPath(path: string, endpoints: readonly HttpEndpoint[]): s
   for (const { pattern } of endpoints) {
     const parts = pattern.split('/');
     if (parts.length === segments.length + 1 && pattern.endsWith(wanted)) return pattern;
-    if (parts.length <= segments.length + 1) alike.push(parts.map((part, at) => filled(part, segments[at])).join('/'));
+    if (parts.length !== segments.length) continue;
+    const meant = parts.map((part, at) => filled(part, segments[at]!));
+    if (meant.every((part, at) => part === segments[at] || nearestName(segments[at]!, [part]) !== undefined)) alike.push(meant.join('/'));
   }
   return alike.includes(wanted) ? wanted : nearestName(wanted, alike);
 }
 
-function filled(part: string, given: string | undefined): string {
-  if (!part.startsWith('{') || given === undefined || given === '') return part;
+function filled(part: string, given: string): string {
+  if (!part.startsWith('{') || given === '') return part;
   return part.endsWith(':digits}') && !/^[0-9]+$/.test(given) ? part : given;
 }

@@ -15,7 +15,7 @@ const DONE: Result = { done: true, value: undefined };
 
 /** What a job needs of the engine. */
 export interface GenerationOwner {
-  /** It is cancelled: what it holds is to be freed. */
+  /** It is cancelled: what it holds is to be freed, and then `stopped` called. */
   generationCancelled(generation: ActiveGeneration): void;
   /** It was parked, and is no more. */
   generationResumed(): void;
@@ -99,6 +99,11 @@ export class ActiveGeneration implements Generation, AsyncIterator<GeneratedToke
     this.#reject!(error);
   }
 
+  /** It is cancelled, and holds no sequence any more. */
+  stopped(): void {
+    this.fail(cancelled());
+  }
+
   next(): Promise<Result> {
     if (this.#resolve !== null) return this.#nextAfter(this.#waiting!);
     if (this.#head < this.#ready.length) return Promise.resolve({ done: false, value: this.#take() });
@@ -111,10 +116,12 @@ export class ActiveGeneration implements Generation, AsyncIterator<GeneratedToke
     return this.#waiting;
   }
 
-  return(): Promise<Result> {
+  async return(): Promise<Result> {
     this.#cancel();
     this.#error = null;
-    return Promise.resolve(DONE);
+    // Who cancels from outside wants to know that it has stopped.
+    if (this.job.signal.aborted && !this.#isEnded) await this.next().catch(() => {});
+    return DONE;
   }
 
   [Symbol.asyncIterator](): this {
@@ -142,16 +149,13 @@ export class ActiveGeneration implements Generation, AsyncIterator<GeneratedToke
     return token;
   }
 
-  /** Tokens that wait are dropped: nobody wants them. */
+  /** Tokens that wait are dropped: nobody wants them. It fails when its sequence is free, so that a step without end is seen from outside. */
   #cancel(): void {
     if (this.isCancelled) return;
-    const wasRunning = !this.#isEnded;
     this.isCancelled = true;
     this.#ready = [];
     this.#head = 0;
-    if (!wasRunning) return;
-    this.fail(cancelled());
-    this.#owner.generationCancelled(this);
+    if (!this.#isEnded) this.#owner.generationCancelled(this);
   }
 
   #close(): void {

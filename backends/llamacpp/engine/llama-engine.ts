@@ -112,7 +112,7 @@ export class LlamaEngine implements GenerationOwner {
 
   /**
    * Runs a job. Throws INVALID_ARGUMENT for a grammar that does not parse or a prompt that does not fit, RESOURCE_EXHAUSTED where too many wait already, UNAVAILABLE after `close`. Its
-   * iteration throws CANCELLED once the signal aborts.
+   * iteration throws CANCELLED when the signal has aborted and its sequence is free.
    */
   generate(job: GenerationJob): Generation {
     if (this.#isClosed) throw unloaded();

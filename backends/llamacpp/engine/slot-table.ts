@@ -69,6 +69,7 @@ export class SlotTable {
     if (at < 0) return false;
     this.#waiting.splice(at, 1);
     generation.sampler.dispose();
+    generation.stopped();
     return true;
   }
 
@@ -171,7 +172,9 @@ export class SlotTable {
   }
 
   #release(slot: SequenceSlot): void {
-    slot.job?.sampler.dispose();
+    const { job } = slot;
+    job?.sampler.dispose();
+    if (job?.isCancelled === true) job.stopped();
     slot.job = null;
     slot.end = slot.length;
     slot.promptLength = 0;

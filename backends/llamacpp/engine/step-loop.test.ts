@@ -25,6 +25,8 @@ writeFileSync(file, tinyLlama({ context: CONTEXT }));
 interface Call {
   readonly name: string;
   readonly first: unknown;
+  /** Of addToBatch. */
+  readonly tokens: number;
 }
 
 /** The real context, watched: which calls it gets, whether two run at once, and failures on demand. */
@@ -32,6 +34,8 @@ class WatchedContext {
   readonly calls: Call[] = [];
   overlaps = 0;
   failsDecode = false;
+  /** The next steps wait for it. */
+  held: Promise<void> | null = null;
   failsSampler: AddonSampler | null = null;
   /** As recurrent models do. */
   refusesRemoval = false;
@@ -51,13 +55,14 @@ class WatchedContext {
   }
 
   #call(target: AddonContext, name: string, method: (...given: unknown[]) => unknown, given: unknown[]): unknown {
-    this.calls.push({ name, first: given[0] });
+    this.calls.push({ name, first: given[0], tokens: given[2] instanceof Uint32Array ? given[2].length : 0 });
     // Tokens may be chosen side by side: nothing else may.
     if (this.#count > 0 && !(name === 'sampleToken' && this.#running === name)) this.overlaps++;
     if (name === 'decodeBatch' && this.failsDecode) {
       this.failsDecode = false;
       return Promise.reject(new Error('Eval has failed'));
     }
+    if (name === 'decodeBatch' && this.held !== null) return this.held.then(() => method.apply(target, given));
     if (name === 'sampleToken' && given[1] === this.failsSampler) return Promise.reject(new Error('no such grammar'));
     if (name === 'removeTokenCellsFromSequence' && this.refusesRemoval && given[1] !== -1) return false;
     if (name === 'getSequenceKvCacheMinPosition' && this.firstPosition > 0) return this.firstPosition;
@@ -187,6 +192,34 @@ describe('StepLoop', () => {
     expect(next.cachedTokens).toBe(0);
   });
 
+  it('ends a cancelled job when its sequence is free, not in a step that hangs; one that waits at once', async () => {
+    await start();
+    let goOn = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const controllers = Array.from({ length: SEQUENCES + 1 }, () => new AbortController());
+    const jobs = controllers.map(({ signal }, i) => run(text(4, i), 200, { signal }));
+    for (const job of jobs.slice(0, SEQUENCES)) await job.next();
+    watched.held = held;
+    const ended: number[] = [];
+    const ends = jobs.map(async (job, i) => {
+      // As a host does that waits for a caller, not for the next token.
+      if (i === 1) await Promise.resolve();
+      const end = await (i === 1 ? job.return() : count(job)).catch((error: unknown) => error);
+      ended.push(i);
+      return end;
+    });
+    for (const controller of controllers) controller.abort();
+    await ends[SEQUENCES];
+    expect(ended).toEqual([SEQUENCES]);
+    goOn();
+    const failures = await Promise.all(ends);
+    expect(failures[0]).toMatchObject({ code: 'CANCELLED' });
+    expect(failures[1]).toEqual({ done: true, value: undefined });
+    expect(table.slots.every(({ job }) => job === null)).toBe(true);
+  });
+
   it('fails one job alone where its samplers fail', async () => {
     await start();
     const jobs = [run(text(5), 30), run(text(5, 1), 30), run(text(5, 2), 30)];
@@ -255,6 +288,29 @@ describe('StepLoop', () => {
     expect(done).toEqual(['long', 'short']);
     await busy.return();
     await reading.catch(() => {});
+  });
+
+  it.each([
+    // 150 with a batch of 128 would leave 22 for later, and 130 would two.
+    [[150], [85, 65]],
+    [[130], [65, 65]],
+    [[200], [128, 72]],
+    // Too short to be two large parts.
+    [[129], [128, 1]],
+    // What a step has left after the first prompt is too little to begin the second one with; 20 are a whole prompt.
+    [
+      [100, 110],
+      [100, 110],
+    ],
+    [
+      [160, 20],
+      [95, 20, 65],
+    ],
+  ])('reads prompts of %j in parts of %j', async (lengths, parts) => {
+    await start(128, 128);
+    const jobs = lengths.map((length, i) => run(text(length, i), 1));
+    expect(await Promise.all(jobs.map(count))).toEqual(jobs.map(() => 1));
+    expect(watched.calls.filter(({ name }) => name === 'addToBatch').map(({ tokens }) => tokens)).toEqual(parts);
   });
 
   it('tells those without a token that they get on', async () => {

@@ -17,6 +17,8 @@ export interface StepLimits {
 
 const NO_LOGITS: Uint32Array = new Uint32Array(0);
 const FIRST: Uint32Array = Uint32Array.of(0);
+/** llama.cpp computes the attention of so many tokens of a sequence together; that of fewer one by one, on a CPU in up to fifteen times the time. With one for the step's other sequences. */
+const TOGETHER = 64 + 1;
 
 /**
  * Runs the jobs of all sequences through one context: a step computes a token of each sequence that generates, and some of the prompts; then a token is chosen for each. The only one that
@@ -154,7 +156,7 @@ export class StepLoop {
       let at = 0;
       for (let i = 1; i < prefilling.length; i++) if (isBefore(prefilling[i]!, prefilling[at]!, oldestFirst)) at = i;
       const slot = prefilling[at]!;
-      slot.share = Math.min(left, slot.promptLength - slot.length);
+      slot.share = shareOf(slot.promptLength - slot.length, left, total === generating);
       left -= slot.share;
       total += slot.share;
       oldestFirst = false;
@@ -276,6 +278,13 @@ export class StepLoop {
     this.failedSteps++;
     for (const slot of slots) if (slot.share > 0) this.#table.fail(slot, nativeFailure(error));
   }
+}
+
+/** Of a prompt's `rest`, what the next step reads of it, `most` at most: no few tokens now or later, where that takes no more steps. 0: in a later one, as others are read now. */
+function shareOf(rest: number, most: number, isFirst: boolean): number {
+  if (rest <= most) return rest;
+  if (most < TOGETHER) return isFirst ? most : 0;
+  return rest - most < TOGETHER && rest >= 2 * TOGETHER ? rest - TOGETHER : most;
 }
 
 function isBefore(one: SequenceSlot, other: SequenceSlot, oldestFirst: boolean): boolean {

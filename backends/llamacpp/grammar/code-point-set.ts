@@ -1,4 +1,4 @@
-import { escapeCharacter, literal } from './grammar-rules.ts';
+import { escapeCharacter } from './grammar-rules.ts';
 
 /** Ranges of code points, ends included, sorted and apart from each other. */
 export type CodePointSet = readonly (readonly [number, number])[];
@@ -27,17 +27,21 @@ export function complement(set: CodePointSet): CodePointSet {
   return out;
 }
 
+/** What a JSON string writes with a short escape: the code point, and what comes behind the backslash. */
 const ESCAPES: readonly (readonly [number, string])[] = [
-  [0x08, '\\b'],
-  [0x09, '\\t'],
-  [0x0a, '\\n'],
-  [0x0c, '\\f'],
-  [0x0d, '\\r'],
+  [0x08, 'b'],
+  [0x09, 't'],
+  [0x0a, 'n'],
+  [0x0c, 'f'],
+  [0x0d, 'r'],
   [0x22, '\\"'],
   [0x5c, '\\\\'],
 ];
 
-/** GBNF alternatives for one character of the set inside a JSON string: quotes, backslashes and line breaks as their escapes. Control characters without a short one never. */
+/**
+ * GBNF alternatives for one character of the set inside a JSON string, which begin with different characters but for the last two: quotes, backslashes and line breaks as their
+ * escapes; other control characters where the set has them all. The rule `hex` is one of json-primitives.ts.
+ */
 export function charactersInJson(set: CodePointSet): string[] {
   let inside = '';
   for (const [from, to] of set) {
@@ -46,7 +50,9 @@ export function charactersInJson(set: CodePointSet): string[] {
     }
   }
   const out = inside === '' ? [] : [`[${inside}]`];
-  for (const [code, text] of ESCAPES) if (set.some(([from, to]) => code >= from && code <= to)) out.push(literal(text));
+  const escapes = ESCAPES.filter(([code]) => set.some(([from, to]) => code >= from && code <= to));
+  if (escapes.length > 0) out.push(`"\\\\" [${escapes.map(([, text]) => text).join('')}]`);
+  if (set[0]?.[0] === 0 && set[0][1] >= 0x1f) out.push('"\\\\u00" [01] hex');
   return out;
 }
 

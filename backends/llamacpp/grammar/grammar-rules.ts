@@ -23,6 +23,11 @@ export class GrammarRules {
     return this.#bodies;
   }
 
+  /** At most so many: a bar in a literal counts too. */
+  alternativeCount(name: string): number {
+    return this.#bodies.get(name)?.split(' | ').length ?? 1;
+  }
+
   /** A name whose rule comes later (`define`): what recursion refers to. */
   reserve(): string {
     return `r${this.#next++}`;

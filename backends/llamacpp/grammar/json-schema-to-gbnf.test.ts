@@ -37,33 +37,6 @@ const examples: readonly { name: string; schema: unknown; yes: readonly string[]
     yes: ['{}', '{"ab":null}', '{"a":1}', '{"ab":null,"a":1,"abc":2,"":3}', '{"é":1}'],
     no: ['{"ab":1}', '{"a":null}', '{"a":1,"ab":2}', '{"\\u0061b":1}'],
   },
-  {
-    name: 'unevaluated properties, which are the additional ones',
-    schema: { type: 'object', properties: { a: { type: 'null' } }, unevaluatedProperties: { type: 'integer' } },
-    yes: ['{}', '{"a":null,"b":1}'],
-    no: ['{"a":1}', '{"b":null}'],
-  },
-  {
-    name: 'no unevaluated properties, in what allOf merges',
-    schema: {
-      allOf: [{ type: 'object', required: ['a'] }, { properties: { b: { type: 'null' } } }, { unevaluatedProperties: true }],
-      unevaluatedProperties: false,
-    },
-    yes: ['{"b":null,"a":1}'],
-    no: ['{"a":1,"c":1}', '{"b":null}'],
-  },
-  {
-    name: 'no unevaluated properties, where there are none',
-    schema: { allOf: [{ properties: { a: {} } }, { unevaluatedProperties: false }] },
-    yes: ['{}'],
-    no: ['{"a":1}'],
-  },
-  {
-    name: 'unevaluated items, which are the others',
-    schema: { prefixItems: [{ type: 'string' }], unevaluatedItems: false },
-    yes: ['[]', '["a"]'],
-    no: ['["a","b"]', '[1]'],
-  },
   { name: 'no properties', schema: { type: 'object', properties: {} }, yes: ['{}', '{ }'], no: ['{"a":1}'] },
   { name: 'any object', schema: { type: 'object' }, yes: ['{}', '{"a":[1,{"b":null}]}'], no: ['[]', '1'] },
   {
@@ -218,7 +191,11 @@ const refused: readonly (readonly [unknown, RegExp])[] = [
   [{ allOf: [{ type: 'string' }, { $ref: '#' }, { type: 'integer' }] }, /types exclude each other/],
   [{ type: 'string', pattern: '(?=a)b' }, /#\/pattern: .*lookaround/],
   [{ type: 'string', pattern: '(a)\\1' }, /#\/pattern: \\1/],
-  [{ type: 'string', pattern: '(a*)*' }, /may be empty/],
+  [
+    { anyOf: Array.from({ length: 500 }, (_, i) => ({ type: 'integer', minimum: i, maximum: 1e9 + i * 1234567 })) },
+    /#: its alternatives begin in too many ways/,
+  ],
+  [{ type: 'string', pattern: '(a|b)*a(a|b){12}' }, /#\/pattern: too many ways/],
   [{ type: 'string', pattern: '[' }, /#\/pattern: not a regular expression/],
   [{ type: 'string', maxLength: 1e9 }, /#\/maxLength: expected a whole number from 0 to 100000, got 1000000000/],
   [{ type: 'string', minLength: 3, maxLength: 2 }, /maxLength 2 is below minLength 3/],

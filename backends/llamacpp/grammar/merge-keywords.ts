@@ -1,4 +1,4 @@
-import { isObject, type JsonObject, KEYWORD_TYPES, own } from './schema-keywords.ts';
+import { isObject, type JsonObject, KEYWORD_TYPES, own, unevaluated } from './schema-keywords.ts';
 import { MAX_ENUM, MAX_ENUM_LENGTH, MAX_PROPERTIES, MAX_REPETITIONS, type SchemaErrors, step } from './schema-limits.ts';
 import { type AtomPart, at, type SchemaPart, Unsatisfiable } from './schema-parts.ts';
 

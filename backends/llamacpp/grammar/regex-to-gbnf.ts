@@ -1,70 +1,59 @@
 import { charactersInJson } from './code-point-set.ts';
-import { alternatives, type GrammarRules } from './grammar-rules.ts';
+import type { GrammarRules } from './grammar-rules.ts';
+import { type AutomatonState, automatonOf } from './regex-automaton.ts';
 import { parseRegex, type RegexNode, RegexUnsupported } from './regex-parser.ts';
-import { MAX_REPETITIONS } from './schema-limits.ts';
+
+const ANYTHING: RegexNode = { kind: 'repeat', of: { kind: 'set', set: [[0, 0x10ffff]] }, min: 0, max: null };
 
 /** The rule of a JSON string, quotes included, whose value the pattern matches anywhere (as JSON Schema says: ^ and $ tie it to the ends). Throws RegexUnsupported. */
 export function patternRule(pattern: string, rules: GrammarRules): string {
   const tree = parseRegex(pattern);
   const options = tree.kind === 'choice' ? tree.options : [tree];
-  return rules.add(alternatives(options.map((option) => `"\\"" ${anchored(option, rules)} "\\""`)));
+  const states = automatonOf({ kind: 'choice', options: options.map(whole) });
+  const edges = states.map((state) => state.edges.map(({ set, to }) => ({ to, characters: charactersInJson(set) })));
+  const alive = leadingToAnEnd(states, edges);
+  if (!alive.has(0)) throw new RegexUnsupported('a class that no printable character is in');
+  const names = states.map((_, i) => (alive.has(i) ? rules.reserve() : ''));
+  for (const i of alive) {
+    const ways = states[i]!.isEnd ? ['"\\""'] : [];
+    for (const { to, characters } of edges[i]!) if (alive.has(to)) ways.push(...characters.map((one) => `${one} ${names[to]}`));
+    rules.define(names[i]!, ways.join(' | '));
+  }
+  return rules.add(`"\\"" ${names[0]}`);
 }
 
-function anchored(node: RegexNode, rules: GrammarRules): string {
+/** The same, as it matches from beginning to end. */
+function whole(node: RegexNode): RegexNode {
   const parts = node.kind === 'sequence' ? [...node.parts] : [node];
-  let before = 'char* ';
-  let after = ' char*';
+  const before: RegexNode[] = [ANYTHING];
+  const after: RegexNode[] = [ANYTHING];
   while (parts[0]?.kind === 'start') {
-    before = '';
+    before.length = 0;
     parts.shift();
   }
   while (parts[parts.length - 1]?.kind === 'end') {
-    after = '';
+    after.length = 0;
     parts.pop();
   }
-  return `${before}${sequence(parts, rules)}${after}`;
+  return { kind: 'sequence', parts: [...before, ...parts, ...after] };
 }
 
-function sequence(parts: readonly RegexNode[], rules: GrammarRules): string {
-  if (parts.length === 0) return '""';
-  return parts.map((part) => expression(part, rules)).join(' ');
-}
-
-function expression(node: RegexNode, rules: GrammarRules): string {
-  switch (node.kind) {
-    case 'set': {
-      const options = charactersInJson(node.set);
-      if (options.length === 0) throw new RegexUnsupported('a class that no printable character is in');
-      return options.length === 1 ? options[0]! : rules.add(options.join(' | '));
+/** Other states would be rules that nothing fulfils. */
+function leadingToAnEnd(
+  states: readonly AutomatonState[],
+  edges: readonly (readonly { readonly to: number; readonly characters: readonly string[] }[])[],
+): ReadonlySet<number> {
+  const sources = new Map<number, number[]>();
+  for (const [from, out] of edges.entries()) {
+    for (const { to, characters } of out) {
+      if (characters.length === 0) continue;
+      const known = sources.get(to);
+      if (known === undefined) sources.set(to, [from]);
+      else known.push(from);
     }
-    case 'sequence':
-      return sequence(node.parts, rules);
-    case 'choice':
-      return rules.add(node.options.map((option) => expression(option, rules)).join(' | '));
-    case 'repeat': {
-      if (node.min > MAX_REPETITIONS || (node.max ?? 0) > MAX_REPETITIONS)
-        throw new RegexUnsupported(`a repetition above ${MAX_REPETITIONS}`);
-      if (node.max === 0) return '""';
-      if (mayBeEmpty(node.of)) throw new RegexUnsupported('a repetition of something that may be empty, as in (a*)*');
-      const name = rules.add(expression(node.of, rules));
-      return rules.repeat(name, node.min, node.max);
-    }
-    default:
-      throw new RegexUnsupported('^ and $ are supported at the ends of the pattern, or of its alternatives, alone');
   }
-}
-
-function mayBeEmpty(node: RegexNode): boolean {
-  switch (node.kind) {
-    case 'set':
-      return false;
-    case 'sequence':
-      return node.parts.every(mayBeEmpty);
-    case 'choice':
-      return node.options.some(mayBeEmpty);
-    case 'repeat':
-      return node.min === 0 || mayBeEmpty(node.of);
-    default:
-      return true;
-  }
+  const alive = new Set<number>();
+  for (const [i, { isEnd }] of states.entries()) if (isEnd) alive.add(i);
+  for (const state of alive) for (const source of sources.get(state) ?? []) alive.add(source);
+  return alive;
 }

@@ -11,8 +11,8 @@ import { checkKeywords, isObject, KEYWORD_TYPES, saysOnly } from './schema-keywo
 import { MAX_DEPTH, MAX_GRAMMAR_LENGTH, MAX_NODES, MAX_RULES, SchemaErrors, step } from './schema-limits.ts';
 import { type AtomPart, at, type ChoicePart, flatten, list, type Part, resolveRef, Unsatisfiable } from './schema-parts.ts';
 
-/** Rules that lead to each other before a character is read: llama.cpp walks all ways, however often they meet. */
-const MAX_WAYS = 20_000;
+/** Alternatives before a character is read: llama.cpp walks all ways, however often they meet, and tries every token of the vocabulary on each. */
+const MAX_WAYS = 2_000;
 
 /** One schema on its way to GBNF. */
 export class SchemaCompiler {
@@ -214,12 +214,20 @@ export class SchemaCompiler {
           todo.pop();
           continue;
         }
-        const next = this.#direct.get(name) ?? [];
+        const next = this.#direct.get(name);
+        if (next === undefined) {
+          ways.set(name, this.#rules.alternativeCount(name));
+          continue;
+        }
         if (open.has(name)) {
           todo.pop();
           open.delete(name);
-          const count = next.reduce((sum, other) => sum + (ways.get(other) ?? 1), 1);
-          if (count > MAX_WAYS) throw this.#errors.at(this.#placeOf(name), 'its alternatives refer to each other in too many ways');
+          const count = next.reduce((sum, other) => sum + ways.get(other)!, 1);
+          if (count > MAX_WAYS)
+            throw this.#errors.at(
+              this.#placeOf(name),
+              `its alternatives begin in too many ways (at most ${MAX_WAYS}); say constants in one enum`,
+            );
           ways.set(name, count);
           continue;
         }

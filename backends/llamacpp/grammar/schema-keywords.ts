@@ -34,8 +34,12 @@ const ANNOTATIONS: ReadonlySet<string> = new Set([
 
 /** Which types a keyword speaks of. */
 export const KEYWORD_TYPES: ReadonlyMap<string, 'object' | 'array' | 'string' | 'number'> = new Map([
-  ...['properties', 'required', 'additionalProperties', 'unevaluatedProperties', 'minProperties', 'maxProperties'].map((k) => [k, 'object'] as const),
-  ...['items', 'prefixItems', 'additionalItems', 'unevaluatedItems', 'minItems', 'maxItems', 'uniqueItems'].map((k) => [k, 'array'] as const),
+  ...['properties', 'required', 'additionalProperties', 'unevaluatedProperties', 'minProperties', 'maxProperties'].map(
+    (k) => [k, 'object'] as const,
+  ),
+  ...['items', 'prefixItems', 'additionalItems', 'unevaluatedItems', 'minItems', 'maxItems', 'uniqueItems'].map(
+    (k) => [k, 'array'] as const,
+  ),
   ...['minLength', 'maxLength', 'pattern', 'format'].map((k) => [k, 'string'] as const),
   ...['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'].map((k) => [k, 'number'] as const),
 ]);
@@ -63,7 +67,10 @@ export function checkKeywords(schema: JsonObject, pointer: string, errors: Schem
     const value = own(schema, key) ?? true;
     // Merged objects have no others than their properties, so false is kept.
     if (value === true || !hasApplicator(schema) || (value === false && key === 'unevaluatedProperties')) continue;
-    throw errors.at(step(pointer, key), `'${key}' beside $ref, allOf, anyOf or oneOf cannot become a grammar; leave it out and check the answer yourself`);
+    throw errors.at(
+      step(pointer, key),
+      `'${key}' beside $ref, allOf, anyOf or oneOf cannot become a grammar; leave it out and check the answer yourself`,
+    );
   }
   if (own(schema, 'uniqueItems') === true) {
     throw errors.at(step(pointer, 'uniqueItems'), `'uniqueItems' cannot become a grammar; leave it out and check the answer yourself`);

@@ -37,7 +37,7 @@ describe('load', () => {
     await expect(load(silent, ['linux-x64-cuda', 'linux-x64'], missing)).rejects.toMatchObject({
       code: 'UNAVAILABLE',
       message:
-        'llamacpp: the package @node-llama-cpp/linux-x64 is not installed; npm install "@node-llama-cpp/linux-x64@>=3.21.1 <3.23.0", or for a GPU linux-x64-cuda',
+        'llamacpp: the package @node-llama-cpp/linux-x64 is not installed; npm install "@node-llama-cpp/linux-x64@>=3.21.1 <3.23.0", or for a GPU @node-llama-cpp/linux-x64-cuda',
     });
   });
 

@@ -103,7 +103,7 @@ export async function load(
   const plain = names.at(-1)!;
   throw new InferenceError(
     'UNAVAILABLE',
-    `llamacpp: the package @node-llama-cpp/${plain} is not installed; npm install "@node-llama-cpp/${plain}@${RANGE}"${names.length > 1 ? `, or for a GPU ${names.slice(0, -1).join(' or ')}` : ''}`,
+    `llamacpp: the package @node-llama-cpp/${plain} is not installed; npm install "@node-llama-cpp/${plain}@${RANGE}"${names.length > 1 ? `, or for a GPU @node-llama-cpp/${names.slice(0, -1).join(' or ')}` : ''}`,
   );
 }
 

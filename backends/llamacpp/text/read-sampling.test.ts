@@ -104,6 +104,8 @@ describe('readSampling', () => {
     };
     expect(fromJson(neutral).settings).toEqual({ temperature: 1 });
     expect(fromJson({ top_k: -1 }).settings).toEqual({ temperature: 1 });
+    // Divided by it, logits would be infinite.
+    for (const tiny of [1e-5, 1e-40, 1e-320]) expect(fromJson({ temperature: tiny }).settings).toEqual({ temperature: 0 });
   });
 
   it('takes request parameters, lists and objects as JSON text, and lets them win', () => {
@@ -185,7 +187,8 @@ describe('readSampling', () => {
     ['stop_token_ids', [1.5], /^stop_token_ids: /],
     ['stop_token_ids', 5, /^stop_token_ids: /],
     ['ignore_eos', 'yes', /^ignore_eos: /],
-    ['repetition_penalty', 0, /^repetition_penalty: /],
+    ['repetition_penalty', 0, /^repetition_penalty: expected a number from 0.01 to 2, got 0$/],
+    ['repetition_penalty', 1e-320, /^repetition_penalty: /],
     ['frequency_penalty', 2.1, /^frequency_penalty: /],
     ['presence_penalty', -2.1, /^presence_penalty: /],
     ['logit_bias', { 1000: 1 }, /^logit_bias: expected token ids from 0 to 999 as keys, got "1000"$/],

@@ -37,6 +37,9 @@ export type RequestParameters = Readonly<Record<string, string | number | boolea
 /** Text of `sampling_parameters`, and of any schema or grammar in a request parameter. */
 const MAX_TEXT_BYTES = 1024 * 1024;
 const MAX_STOP_TOKENS = 256;
+/** Logits are divided by both: by less, they would leave the range of 32-bit floats. Below it a temperature is 0, the likeliest token. */
+const MIN_TEMPERATURE = 1e-4;
+const MIN_REPETITION_PENALTY = 0.01;
 
 const NAMES = [
   'max_tokens',
@@ -110,15 +113,15 @@ function readSettings(given: Given, vocabularySize: number): SamplerSettings {
   if (topP === 0) throw invalidArgument('top_p: expected a number above 0, up to 1, got 0');
   const topK = read.integer('top_k', given.top_k, -1, read.MAX_COUNT);
   const minP = read.number('min_p', given.min_p, 0, 1);
-  const repetitionPenalty = read.number('repetition_penalty', given.repetition_penalty, 0, 2);
-  if (repetitionPenalty === 0) throw invalidArgument('repetition_penalty: expected a number above 0, up to 2 (1: none), got 0');
+  const repetitionPenalty = read.number('repetition_penalty', given.repetition_penalty, MIN_REPETITION_PENALTY, 2);
+  const temperature = read.number('temperature', given.temperature, 0, 2) ?? 1;
   const frequencyPenalty = read.number('frequency_penalty', given.frequency_penalty, -2, 2);
   const presencePenalty = read.number('presence_penalty', given.presence_penalty, -2, 2);
   const logitBias = read.logitBias('logit_bias', given.logit_bias, vocabularySize);
   const seed = read.seed('seed', given.seed);
   const hasPenalty = (repetitionPenalty ?? 1) !== 1 || (frequencyPenalty ?? 0) !== 0 || (presencePenalty ?? 0) !== 0;
   return {
-    temperature: read.number('temperature', given.temperature, 0, 2) ?? 1,
+    temperature: temperature < MIN_TEMPERATURE ? 0 : temperature,
     ...(topP !== undefined && topP < 1 && { topP }),
     ...(topK !== undefined && topK > 0 && { topK }),
     ...(minP !== undefined && minP > 0 && { minP }),

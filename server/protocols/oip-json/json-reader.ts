@@ -83,6 +83,18 @@ function hexFour(bytes: Uint8Array, at: number): number {
   return value;
 }
 
+/** Behind the escape, or the pair of them, whose backslash stands at `at`. */
+function escapeEnd(bytes: Uint8Array, at: number): number {
+  const letter = bytes[at + 1];
+  if (letter === undefined || SIMPLE_ESCAPE[letter] !== 0) return at + 2;
+  const code = letter === 0x75 ? hexFour(bytes, at + 2) : -1;
+  if (code < 0) throw malformedJson('invalid escape in a string', at);
+  if (code < 0xd800 || code > 0xdfff) return at + 6;
+  const low = code < 0xdc00 && bytes[at + 6] === BACKSLASH && bytes[at + 7] === 0x75 ? hexFour(bytes, at + 8) : -1;
+  if (low < 0xdc00 || low > 0xdfff) throw malformedJson('lone surrogate in a string', at);
+  return at + 12;
+}
+
 /**
  * Writes the string's bytes between its quotes, escapes undone, as UTF-8 into `out` from `to` on; returns the offset behind them. What it writes is
  * never longer than what it reads. Refuses unknown escapes and lone surrogates; raw UTF-8 is taken as it is (checked elsewhere).
@@ -204,8 +216,8 @@ export class JsonReader {
     return true;
   }
 
-  /** Takes the string whose opening quote stands at the cursor and checks all of it but its escapes. */
-  scanString(): void {
+  /** Takes the string whose opening quote stands at the cursor and checks all of it; its escapes only where `checksEscapes`, as {@link stringText} does so. */
+  scanString(checksEscapes = false): void {
     const bytes = this.bytes;
     let at = this.at + 1;
     let seen = 0;
@@ -218,7 +230,8 @@ export class JsonReader {
       if (c < 0x20) throw malformedJson('raw control character in a string', at);
       if (c === BACKSLASH) {
         this.stringHasEscape = true;
-        at++;
+        at = checksEscapes ? escapeEnd(bytes, at) : at + 2;
+        continue;
       }
       seen |= c;
       at++;
@@ -301,8 +314,7 @@ export class JsonReader {
   skipValue(): void {
     const c = this.peek();
     if (c === QUOTE) {
-      this.scanString();
-      if (this.stringHasEscape) this.stringText();
+      this.scanString(true);
     } else if (c === OPEN_BRACE) {
       this.enter(OPEN_BRACE);
       const keys = new Set<string>();

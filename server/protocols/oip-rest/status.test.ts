@@ -28,5 +28,5 @@ test('when a retry may help, the answer says when', () => {
 });
 
 test('the transport words its own refusals alike', () => {
-  expect(httpErrorBody.encode(404, 'Not Found')).toBe('{"error":"Not Found"}');
+  expect(httpErrorBody.encode(404, 'Not Found', '/v2/x')).toBe('{"error":"Not Found"}');
 });

@@ -135,6 +135,21 @@ describe('a completion', () => {
     expect(prompts('"\n\u0001😀')).toEqual(['"\n\u0001😀']);
   });
 
+  it('reads token ids as JSON does, however they are spaced, and nothing else', () => {
+    const prompts = (json: string) => decodeCompletion(Buffer.from(`{"model":"m","prompt":${json}}`)).prompts;
+    const space = fc.string({ unit: fc.constantFrom(' ', '\n', '\t', '\r'), maxLength: 2 });
+    const id = fc.oneof(fc.nat(9), fc.nat(0x7fffffff), fc.constant(0x7fffffff)).map(String);
+    const wrong = fc.constantFrom('01', '2147483648', '99999999999', '1.5', '-1', '"a"', 'null', '', '1 2', '1e0');
+    const list = (of: fc.Arbitrary<string>) =>
+      fc.array(fc.tuple(space, of, space), { minLength: 1 }).map((parts) => `[${parts.map((part) => part.join('')).join(',')}]`);
+    const tokens = (json: string) => prompts(json).map((one) => (one.kind === 'tokens' ? [...one.tokens] : null));
+    fc.assert(fc.property(list(id), (json) => void expect(tokens(json)).toEqual([JSON.parse(json)])));
+    fc.assert(fc.property(list(list(id)), (json) => void expect(tokens(json)).toEqual(JSON.parse(json))));
+    fc.assert(fc.property(list(id), wrong, (json, one) => void expect(() => prompts(`${json.slice(0, -1)},${one}]`)).toThrow()));
+    for (const json of ['[1', '[1,', '[1,]', '[[1]', '[[1,2,]]', '[,1]', '[1]]']) expect(() => prompts(json)).toThrow();
+    expect(() => prompts(`[${'1,'.repeat(262_144)}1]`)).toThrow('prompt: expected at most 262144 token ids');
+  });
+
   it('takes what only completions have', () => {
     expect(complete({ suffix: '', best_of: 1, echo: false, logprobs: 0 })).toMatchObject({
       wantsLogprobs: true,

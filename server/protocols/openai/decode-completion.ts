@@ -8,6 +8,7 @@ import { checkOtherFields, checkSamplingSize, readSampling, unsupported } from '
 
 /** Of all prompts that come as token ids; text has its bound in bytes. */
 const MAX_PROMPT_TOKENS = 262_144;
+const MAX_TOKEN = 0x7fffffff;
 
 const OWN: ReadonlySet<string> = new Set([
   ...['model', 'prompt', 'max_tokens', 'n', 'stream', 'stream_options', 'logprobs', 'echo', 'best_of', 'suffix', 'response_format'],
@@ -89,6 +90,8 @@ function readPrompts(fields: BodyFields): PromptSpec[] {
     const c = reader.peek();
     if (c === QUOTE) return [textPrompt(fields.utf8('prompt'))];
     if (c !== OPEN_BRACKET) throw fields.wrong('prompt', PROMPTS);
+    const plain = readPlainTokens(reader, MAX_PROMPT_TOKENS);
+    if (plain !== null) return [{ kind: 'tokens', tokens: plain }];
     const prompts: PromptSpec[] = [];
     const tokens: number[] = [];
     let tokenCount = 0;
@@ -129,6 +132,8 @@ function textPrompt(text: Uint8Array): PromptSpec {
 }
 
 function readTokens(reader: JsonReader, where: string, room: number): Int32Array {
+  const plain = readPlainTokens(reader, room);
+  if (plain !== null) return plain;
   const tokens: number[] = [];
   reader.enter(OPEN_BRACKET);
   for (let isFirst = true; reader.nextElement(isFirst); isFirst = false) {
@@ -141,28 +146,35 @@ function readTokens(reader: JsonReader, where: string, room: number): Int32Array
   return Int32Array.from(tokens);
 }
 
+/** The array at the cursor, where it holds token ids alone, up to `room`: there may be many, so in one plain loop. Null: something is not as it should be, and the cursor stays. */
+function readPlainTokens(reader: JsonReader, room: number): Int32Array | null {
+  const { bytes } = reader;
+  let at = skipWhitespace(bytes, reader.at);
+  const tokens = new Int32Array(Math.max(0, bytes.indexOf(CLOSE_BRACKET, at) - at) >> 1);
+  let count = 0;
+  do {
+    const start = skipWhitespace(bytes, at + 1);
+    let token = 0;
+    at = start;
+    for (let digit = bytes[at]! - 0x30; digit >= 0 && digit <= 9 && token <= MAX_TOKEN; digit = bytes[++at]! - 0x30)
+      token = token * 10 + digit;
+    const isNumber = at === start + 1 || (at > start && bytes[start] !== 0x30);
+    if (!isNumber || token > MAX_TOKEN || count === room) return null;
+    tokens[count++] = token;
+    at = skipWhitespace(bytes, at);
+  } while (bytes[at] === COMMA);
+  if (bytes[at] !== CLOSE_BRACKET) return null;
+  reader.at = at + 1;
+  return tokens.slice(0, count);
+}
+
 /** -1: there is none at the cursor. */
 function readToken(reader: JsonReader): number {
-  // Most are plain, and there may be many: digits, then a comma or the end.
-  const { bytes } = reader;
-  const start = skipWhitespace(bytes, reader.at);
-  let at = start;
-  let value = 0;
-  for (; at < start + 9; at++) {
-    const digit = bytes[at]! - 0x30;
-    if (!(digit >= 0 && digit <= 9)) break;
-    value = value * 10 + digit;
-  }
-  if (bytes[start] !== 0x30 && at > start && (bytes[at] === COMMA || bytes[at] === CLOSE_BRACKET)) {
-    reader.at = at;
-    return value;
-  }
+  const start = skipWhitespace(reader.bytes, reader.at);
   const token = reader.readInteger();
-  if (token === undefined || token < 0 || token > 0x7fffffff) {
-    reader.at = start;
-    return -1;
-  }
-  return token;
+  if (token !== undefined && token >= 0 && token <= MAX_TOKEN) return token;
+  reader.at = start;
+  return -1;
 }
 
 function wrongToken(reader: JsonReader, where: string): Error {

@@ -55,6 +55,11 @@ export function encodeError(error: InferenceError, names: ParamNames): string {
   return JSON.stringify({ error: { message, type, param, code: isOverflow ? 'context_length_exceeded' : code } });
 }
 
+/** The body of a refusal that no route has worded: an unknown path, a body that is too large. */
+export function encodeRefusal(status: number, message: string): string {
+  return JSON.stringify({ error: { message, type: status < 500 ? 'invalid_request_error' : 'server_error', param: null, code: null } });
+}
+
 /** Answers with the error's status and body, and `Retry-After` in whole seconds when the error knows one. What another try would not change says so, in the words of OpenAI's clients. */
 export function respondError(exchange: HttpExchange, error: InferenceError, names: ParamNames = SAME_NAMES): void {
   const { http: status } = formOf(error);

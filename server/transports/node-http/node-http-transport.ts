@@ -319,7 +319,7 @@ class NodeHttpTransport implements HttpTransport, NodeExchangeHost {
     // A request that was answered before its body broke has had its answer.
     if (socket.writable && lastResponse?.req.complete !== false) {
       const message = status === 431 ? refusals.HEADERS_TOO_LARGE : status === 408 ? refusals.REQUEST_TIMEOUT : refusals.MALFORMED_REQUEST;
-      const body = this.#errorBody.encode(status, message);
+      const body = this.#errorBody.encode(status, message, '');
       const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${this.#errorBody.contentType}\r\n`;
       socket.write(`${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
     }
