@@ -58,6 +58,7 @@ class LlamaCppBackend implements Backend {
       architecture: summary.architecture,
       vocabularySize: summary.vocabularyLength,
       layers: summary.blockCount,
+      headSize: summary.headSize,
       slidingWindow: summary.slidingWindow,
     };
     const model = await LlamaModel.open(modelPath, options, this.#log, facts, loras);

@@ -114,7 +114,7 @@ async function openContext(
     contextSize: maxTokens,
     batchSize,
     sequences: 1,
-    flashAttention: options.flashAttention,
+    flashAttention: model.flashAttention(options),
     threads: options.threads,
     kvCacheKeyType: options.kvKeyType,
     kvCacheValueType: options.kvValueType,

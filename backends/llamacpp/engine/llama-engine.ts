@@ -59,7 +59,7 @@ export class LlamaEngine implements GenerationOwner {
       contextSize: contextSize * options.sequences,
       batchSize: options.batchSize,
       sequences: options.sequences,
-      flashAttention: options.flashAttention,
+      flashAttention: model.flashAttention(options),
       threads: options.threads,
       kvCacheKeyType: options.kvKeyType,
       kvCacheValueType: options.kvValueType,

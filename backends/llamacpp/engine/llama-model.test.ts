@@ -49,6 +49,23 @@ describe('LlamaModel', () => {
     expect(await embed({ pooling: 'last' })).not.toEqual(await embed({ pooling: 'cls' }));
   });
 
+  it.each([
+    [32, {}, false],
+    [64, {}, 'auto'],
+    [0, {}, 'auto'],
+    [32, { flash_attention: 'true' }, true],
+    [128, { flash_attention: 'false' }, false],
+    // Quantized values need it.
+    [32, { kv_cache_type: 'q8_0' }, 'auto'],
+  ])('chooses flash attention for heads of %s and %j: %s', async (headSize, parameters, expected) => {
+    const given = Object.fromEntries(Object.entries(parameters).map(([name, stringValue]) => [name, { stringValue }]));
+    const options = readLlamaOptions(modelConfig({ parameters: given }));
+    const facts = { vocabularySize: 384, layers: 2, slidingWindow: 0, headSize };
+    const model = await LlamaModel.open(llama, options, () => {}, facts);
+    expect(model.flashAttention(options)).toBe(expected);
+    await model.close();
+  });
+
   it('knows its tokens', async () => {
     const model = await open(llama, {}, 'llama', 384);
     const { tokens } = model;

@@ -14,6 +14,8 @@ export interface GgufSummary {
   readonly contextLength: number;
   readonly embeddingLength: number;
   readonly blockCount: number;
+  /** Numbers of one attention head's keys; 0: the file does not say, or its layers differ. */
+  readonly headSize: number;
   /** Tokens that the layers with a window look back at; 0: there is none. */
   readonly slidingWindow: number;
   /** Null: the file does not say, as of a model that generates text. */

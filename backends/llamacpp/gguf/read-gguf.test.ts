@@ -15,6 +15,7 @@ test('a text-generating model', async () => {
     contextLength: 300,
     embeddingLength: 64,
     blockCount: 2,
+    headSize: 16,
     slidingWindow: 0,
     pooling: null,
     isCausal: true,

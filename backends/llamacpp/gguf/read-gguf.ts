@@ -77,6 +77,9 @@ export async function readGguf(file: FileHandle, byteLength: number): Promise<Gg
     contextLength: number('context_length'),
     embeddingLength: number('embedding_length'),
     blockCount: number('block_count'),
+    headSize:
+      number('attention.key_length') ||
+      Math.floor(number('embedding_length') / (number('attention.head_count') || Number.POSITIVE_INFINITY)),
     slidingWindow: number('attention.sliding_window'),
     pooling: poolingOf(metadata, architecture),
     isCausal: metadata.get(`${architecture}.attention.causal`) !== false,

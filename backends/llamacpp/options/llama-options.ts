@@ -62,8 +62,8 @@ const MAX_LORA_SCALE = 100;
 const MAX_TEMPLATE_LENGTH = 1 << 20;
 
 const kvTypes: Readonly<Record<string, number>> = { f32: 0, f16: 1, bf16: 30, q8_0: 8, q5_1: 7, q5_0: 6, q4_1: 3, q4_0: 2, iq4_nl: 20 };
-/** Not quantized. */
-const PLAIN_TYPES: readonly number[] = [0, 1, 30];
+/** Of the KV cache: not quantized. */
+export const PLAIN_TYPES: readonly number[] = [0, 1, 30];
 
 const NAMES = [
   'context_size',
