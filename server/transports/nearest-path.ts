@@ -3,11 +3,12 @@ import type { HttpEndpoint } from './http-router.ts';
 
 /**
  * The path that a wrong one most likely meant, or undefined: another one without the slash at its end, one that lacks its beginning (a client's base URL without `/v1`), or one that is
- * misspelt. Parameters of a pattern are taken from `path`. For refusals; a path of more than 80 characters is not compared.
+ * misspelt; for '/', where to look first. Parameters of a pattern are taken from `path`. For refusals; a path of more than 80 characters is not compared.
  */
 export function nearestPath(path: string, endpoints: readonly HttpEndpoint[]): string | undefined {
   const wanted = path.replace(/\/+$/, '');
-  if (wanted === '' || wanted.length > 80) return undefined;
+  if (wanted.length > 80) return undefined;
+  if (wanted === '') return shortestPage(endpoints);
   const segments = wanted.split('/');
   const alike: string[] = [];
   for (const { pattern } of endpoints) {
@@ -18,6 +19,16 @@ export function nearestPath(path: string, endpoints: readonly HttpEndpoint[]): s
     if (meant.every((part, at) => part === segments[at] || nearestName(segments[at]!, [part]) !== undefined)) alike.push(meant.join('/'));
   }
   return alike.includes(wanted) ? wanted : nearestName(wanted, alike);
+}
+
+/** Of those that a browser can open. */
+function shortestPage(endpoints: readonly HttpEndpoint[]): string | undefined {
+  let shortest: string | undefined;
+  for (const endpoint of endpoints) {
+    const { pattern } = endpoint;
+    if (endpoint.route('GET') !== undefined && (shortest === undefined || pattern.length < shortest.length)) shortest = pattern;
+  }
+  return shortest;
 }
 
 function filled(part: string, given: string): string {

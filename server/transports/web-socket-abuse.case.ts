@@ -199,7 +199,7 @@ export function webSocketAbuseCase(engine: 'uws' | 'node', start: StartHttpTrans
   // These wait for real time limits, so they wait together.
   describe(`${engine}: WebSocket and time`, () => {
     // The shortest that uws knows is 8 s.
-    const idleTimeoutMs = engine === 'uws' ? 8000 : 400;
+    const idleTimeoutMs = engine === 'uws' ? 8000 : 1500;
     const withServer = async (
       limits: Partial<WebSocketRoute>,
       run: (port: number, route: WebSocketRouteProbe, fixture: TransportFixture) => Promise<void>,
@@ -225,8 +225,8 @@ export function webSocketAbuseCase(engine: 'uws' | 'node', start: StartHttpTrans
         const answering = (async () => {
           for (;;) {
             const ping = await living.next();
-            if (ping === null) return;
-            expect(ping.first).toBe(0x89);
+            // Whether it was closed is asked below.
+            if (ping?.first !== 0x89) return;
             pings += 1;
             living.write(frame(0x8a, ping.payload));
           }

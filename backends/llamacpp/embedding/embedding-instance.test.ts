@@ -119,6 +119,12 @@ describe('an embedding model', () => {
     }
   });
 
+  it('tells that it gets on after each text, so that a long list is not taken for silence', async () => {
+    let steps = 0;
+    const request = { inputs: [bytes('text_input', ['a', 'b', 'c'])], parameters: {}, signal: never, progress: () => steps++ };
+    for await (const _ of instance.infer(request)) expect(steps).toBe(3);
+  });
+
   it('takes the tokens of one text as they are', async () => {
     const tokens = tokensOf('the quick brown fox');
     const byIds = (await run(instance, [ids(tokens)]))!;

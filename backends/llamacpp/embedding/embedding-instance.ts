@@ -31,7 +31,8 @@ export class EmbeddingInstance implements DecoupledModelInstance {
     if (this.#room < 1) throw noRoom(engine.maxTokens);
   }
 
-  async *infer({ inputs, parameters, signal }: DecoupledRequest): AsyncGenerator<readonly Tensor[]> {
+  async *infer(request: DecoupledRequest): AsyncGenerator<readonly Tensor[]> {
+    const { inputs, parameters, signal } = request;
     checkParameterNames(parameters, PARAMETERS);
     const width = readDimensions(parameters, this.#width) || this.#width;
     const truncation = readTruncation(parameters);
@@ -51,6 +52,7 @@ export class EmbeddingInstance implements DecoupledModelInstance {
         throw new InferenceError('INTERNAL', `the model gave ${vector.length} numbers where ${this.#width} were expected`);
       normaliseInto(embedding.subarray(index * width), vector, width);
       counts[index] = tokens.length;
+      request.progress?.();
     }
     yield [
       { name: 'embedding', datatype: 'FP32', shape: [rows.length, width], data: new Uint8Array(embedding.buffer) },

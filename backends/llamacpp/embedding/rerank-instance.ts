@@ -44,7 +44,8 @@ export class RerankInstance implements DecoupledModelInstance {
     if (engine.maxTokens - this.#fixedTokens < this.#queries + this.#documents) throw noRoom(engine.maxTokens);
   }
 
-  async *infer({ inputs, parameters, signal }: DecoupledRequest): AsyncGenerator<readonly Tensor[]> {
+  async *infer(request: DecoupledRequest): AsyncGenerator<readonly Tensor[]> {
+    const { inputs, parameters, signal } = request;
     checkParameterNames(parameters, PARAMETERS);
     const truncation = readTruncation(parameters);
     const isRaw = readRawScores(parameters);
@@ -58,6 +59,7 @@ export class RerankInstance implements DecoupledModelInstance {
       const score = classes[0]!;
       scores[index] = isRaw || this.#isProbability ? score : 1 / (1 + Math.exp(-score));
       counts[index] = tokens.length;
+      request.progress?.();
     }
     yield [
       { name: 'relevance_score', datatype: 'FP32', shape: [rows.length], data: new Uint8Array(scores.buffer) },
