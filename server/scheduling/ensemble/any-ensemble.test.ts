@@ -81,12 +81,19 @@ function compute(modelName: string, inputs: readonly number[]): Record<string, n
   return { Y0: sum % 3, Y1: (sum + 1) % 3 };
 }
 
-/** The same by reading the configuration from top to bottom; null: it fails. */
+interface Reading {
+  /** What a request is answered; null: it fails. */
+  readonly answer: Record<string, number> | null;
+  /** Some step fails, but what was wanted can be there before: which of the two comes first decides. Null: it cannot. */
+  readonly before: Record<string, number> | null;
+}
+
+/** The same by reading the configuration from top to bottom. */
 function interpret(
   { outputs, steps, failing }: RandomEnsemble,
   values: Readonly<Record<string, number>>,
   wanted: readonly string[],
-): Record<string, number> | null {
+): Reading {
   const needed = new Set(wanted.length > 0 ? wanted : outputs);
   const active = new Set<ModelEnsemblingStep>();
   for (const one of [...steps].reverse()) {
@@ -95,7 +102,17 @@ function interpret(
     for (const tensor of [...Object.values(one.inputMap), ...one.when.map(({ tensor }) => tensor)]) needed.add(tensor);
   }
   const tensors = new Map(Object.entries(values));
+  /** Of a step that fails, or that waits for such a one. */
+  const blocked = new Set<string>();
+  let fails = false;
+  const block = (step: ModelEnsemblingStep): void => {
+    for (const tensor of Object.values(step.outputMap)) if (!tensors.has(tensor)) blocked.add(tensor);
+  };
   for (const one of steps.filter((candidate) => active.has(candidate))) {
+    if ([...Object.values(one.inputMap), ...one.when.map(({ tensor }) => tensor)].some((tensor) => blocked.has(tensor))) {
+      block(one);
+      continue;
+    }
     const holds = one.when.every(({ tensor, not, equals }) => {
       const value = tensors.get(tensor);
       return (value !== undefined && (equals.length === 0 ? value !== 0 : equals.includes(String(value)))) !== not;
@@ -105,21 +122,30 @@ function interpret(
     if (!holds || inputs.some(({ name, value }) => value === undefined && !isOptional(name))) continue;
     let name = one.modelName;
     if (failing.has(name)) {
-      if (one.fallback === null || failing.has(one.fallback.modelName)) return null;
+      if (one.fallback === null || failing.has(one.fallback.modelName)) {
+        fails = true;
+        block(one);
+        continue;
+      }
       name = one.fallback.modelName;
     }
     const made = compute(
       name,
       inputs.map(({ value }) => value).filter((value) => value !== undefined),
     );
-    for (const [output, tensor] of Object.entries(one.outputMap)) if (!tensors.has(tensor)) tensors.set(tensor, made[output]!);
+    for (const [output, tensor] of Object.entries(one.outputMap)) {
+      if (!tensors.has(tensor)) tensors.set(tensor, made[output]!);
+      blocked.delete(tensor);
+    }
   }
   const answer: Record<string, number> = {};
+  let isWhole = true;
   for (const name of wanted.length > 0 ? wanted : outputs) {
     if (tensors.has(name)) answer[name] = tensors.get(name)!;
-    else if (wanted.length > 0) return null;
+    else if (wanted.length > 0 || blocked.has(name)) isWhole = false;
   }
-  return Object.keys(answer).length === 0 ? null : answer;
+  const all = isWhole && Object.keys(answer).length > 0 ? answer : null;
+  return fails ? { answer: null, before: all } : { answer: all, before: null };
   function optionalOf(modelName: string, input: string): boolean {
     return modelsNow[modelName]!.optional?.includes(input) ?? false;
   }
@@ -156,7 +182,7 @@ describe('any ensemble', () => {
           modelsNow = random.models;
           const { inputs, outputs, steps, models, failing } = random;
           const ensemble = new FakeEnsemble(inputs, outputs, steps, models, limit);
-          const expected = new Map<string, Record<string, number> | null>();
+          const expected = new Map<string, Reading>();
           for (const [at, [sent, asked]] of requests.entries()) {
             const values = Object.fromEntries(inputs.flatMap((name, index) => (sent[index] == null ? [] : [[name, sent[index]]])));
             const wanted = [...new Set(asked.map((index) => outputs[index % outputs.length]!))];
@@ -167,9 +193,10 @@ describe('any ensemble', () => {
           expect(ensemble.faults).toEqual([]);
           const ends = new Map(ensemble.ledger.endings.map(({ id }, at) => [id, ensemble.ends[at]]));
           expect(ensemble.ledger.endings).toHaveLength(requests.length);
-          for (const [id, values] of expected) {
+          for (const [id, { answer, before }] of expected) {
             const end = ends.get(id);
-            expect(typeof end === 'string' ? null : end, String(end)).toEqual(values);
+            const got = typeof end === 'string' ? null : end;
+            expect(got, String(end)).toEqual(before !== null && got !== null ? before : answer);
           }
           expect(kept.balance().every((count) => count === 1)).toBe(true);
           expect([ensemble.scheduler.inflightCount, ensemble.scheduler.pendingCount]).toEqual([0, 0]);
