@@ -3,7 +3,10 @@ import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect as connectClient } from '../../clients/typescript/src/index.ts';
+import { loadUws } from '../transports/uws/uws-module.ts';
 import { type Answer, exampleRepository, makeRepository, ServerProcess, until } from './serve.ts';
+
+const engines = 'module' in (await loadUws()) ? (['uws', 'node'] as const) : (['node'] as const);
 
 const vllm = (name: string, decoupled: boolean, more = ''): string =>
   `name: "${name}" backend: "javascript" max_batch_size: 0 model_transaction_policy { decoupled: ${decoupled} } ${more}`;
@@ -58,7 +61,7 @@ export const execute = ([{ inputs }]) => [{ OUT: inputs.parameters }];`,
 });
 afterAll(() => repository.remove());
 
-describe.each(['uws', 'node'])('the generate extension, %s', (engine) => {
+describe.each(engines)('the generate extension, %s', (engine) => {
   let server: ServerProcess;
   beforeAll(async () => {
     server = await ServerProcess.start([

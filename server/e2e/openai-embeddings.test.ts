@@ -249,7 +249,7 @@ describe('what is refused, by its parameter', () => {
     ['a misspelt name', { model: 'bert', input: 'a', dimension: 8 }, 400, 'dimension', /did you mean 'dimensions'/],
     ['a truncation that is none', { model: 'bert', input: 'a', truncate: 'middle' }, 400, 'truncate', /none, start, end/],
     ['no object', '[]', 400, null, /JSON object/],
-    ['invalid UTF-8', Buffer.from('{"model":"bert","input":"\xff"}', 'latin1'), 400, null, /UTF-8/],
+    ['invalid UTF-8', Buffer.from('{"model":"bert","input":"\xff"}', 'latin1'), 400, 'input', /UTF-8/],
   ];
   it.each(cases)('%s', async (_, body, status, param, message) => {
     const answer = await server.post('/v1/embeddings', body);

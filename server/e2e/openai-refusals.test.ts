@@ -106,20 +106,20 @@ describe('chat completions refuse', () => {
     expect([status, json.error.type, json.error.code]).toEqual([413, 'invalid_request_error', 'too_large']);
   });
 
-  const bodies: [string, string | Uint8Array][] = [
-    ['nothing', ''],
-    ['half a body', '{"model":"talker","messages":[{"role":"user"'],
-    ['an array', '[]'],
-    ['two documents', '{"model":"talker"}{}'],
-    ['a member twice', '{"model":"talker","model":"plain"}'],
-    ['invalid UTF-8', Buffer.from('{"model":"talker","messages":[{"role":"user","content":"\xff"}]}', 'latin1')],
-    ['a lone surrogate', '{"model":"talker","messages":[{"role":"user","content":"\\ud800"}]}'],
-    ['a control character', '{"model":"talker","messages":[{"role":"user","content":"\n"}]}'],
-    ['deep nesting', `{"model":"talker","messages":${'['.repeat(100_000)}`],
-    ['very many values', `{"model":"talker","messages":[${'{},'.repeat(150_000)}{}]}`],
+  const bodies: [string, string | Uint8Array, string | null][] = [
+    ['nothing', '', null],
+    ['half a body', '{"model":"talker","messages":[{"role":"user"', 'messages'],
+    ['an array', '[]', null],
+    ['two documents', '{"model":"talker"}{}', null],
+    ['a member twice', '{"model":"talker","model":"plain"}', null],
+    ['invalid UTF-8', Buffer.from('{"model":"talker","messages":[{"role":"user","content":"\xff"}]}', 'latin1'), 'messages'],
+    ['a lone surrogate', '{"model":"talker","messages":[{"role":"user","content":"\\ud800"}]}', 'messages'],
+    ['a control character', '{"model":"talker","messages":[{"role":"user","content":"\n"}]}', 'messages'],
+    ['deep nesting', `{"model":"talker","messages":${'['.repeat(100_000)}`, 'messages'],
+    ['very many values', `{"model":"talker","messages":[${'{},'.repeat(150_000)}{}]}`, 'messages'],
   ];
-  it.each(bodies)('%s', async (_, body) => {
-    expectRefusal(await chat(body), null, /./);
+  it.each(bodies)('%s', async (_, body, param) => {
+    expectRefusal(await chat(body), param, /./);
   });
 
   it('a wrong deadline', async () => {

@@ -4,15 +4,17 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadUws } from '../transports/uws/uws-module.ts';
 import { openAiModels } from './openai-models.case.ts';
 import { makeRepository, ServerProcess, until } from './serve.ts';
 
 type Engine = 'uws' | 'node';
+const engines: readonly Engine[] = 'module' in (await loadUws()) ? ['uws', 'node'] : ['node'];
 
 const repository = makeRepository(openAiModels());
 const servers = new Map<Engine, ServerProcess>();
 beforeAll(async () => {
-  for (const engine of ['uws', 'node'] as const) {
+  for (const engine of engines) {
     servers.set(engine, await ServerProcess.start([`--model-repository=${repository.path}`, `--http-engine=${engine}`]));
   }
 });
@@ -42,7 +44,7 @@ function count(text: string, part: string): number {
   return text.split(part).length - 1;
 }
 
-describe.each(['uws', 'node'] as const)('over %s', (engine) => {
+describe.each(engines)('over %s', (engine) => {
   let server: ServerProcess;
   let client: OpenAI;
   beforeAll(() => {

@@ -22,6 +22,9 @@ const MAX_MEMBERS = 128;
 /** Of a text that is a name or a choice. */
 const MAX_NAME_CHARS = 1_024;
 
+/** Of a member that an error may begin with. */
+const PLAIN_NAME = /^[a-z][a-z0-9_]{0,63}$/;
+
 interface Place {
   readonly start: number;
   readonly end: number;
@@ -52,12 +55,21 @@ export class BodyFields {
       if (this.#places.has(name)) throw reader.repeatedKey();
       if (this.#places.size === MAX_MEMBERS) throw invalidArgument(`the request body has more than ${MAX_MEMBERS} members`);
       const start = skipWhitespace(body, reader.at);
-      // Token ids are most of what a large body can hold, and are bounded by its bytes.
-      if (name === 'prompt') this.#skipPrompt();
-      else this.#skip();
+      this.#skipMember(name);
       this.#places.set(name, { start, end: reader.at });
     }
     reader.expectEnd();
+  }
+
+  #skipMember(name: string): void {
+    try {
+      // Token ids are most of what a large body can hold, and are bounded by its bytes.
+      if (name === 'prompt') this.#skipPrompt();
+      else this.#skip();
+    } catch (error) {
+      if (!(error instanceof InferenceError) || error.code !== 'INVALID_ARGUMENT' || !PLAIN_NAME.test(name)) throw error;
+      throw invalidArgument(`${name}: ${error.message}`);
+    }
   }
 
   /** All that are there, null or not. */
