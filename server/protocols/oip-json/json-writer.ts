@@ -6,6 +6,7 @@ import { byteSizeOf, type Datatype } from '../../../proto/datatype.ts';
 import { fromBf16, fromFp16, toBf16, toFp16 } from '../../../proto/float16.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import type { Tensor } from '../../../proto/tensor.ts';
+import { ESCAPES, putEscapedBytes } from './escape-json.ts';
 import { MAX_NUMBER_BYTES, putAscii, putDouble, putFloat32, putInteger, putInteger64 } from './put-number.ts';
 
 const FIRST_BYTES = 64 * 1024;
@@ -15,22 +16,6 @@ const MAX_KEPT_BYTES = 1024 * 1024;
 const CHUNK = 1_024;
 /** Fewer doubles than this are written one by one. */
 const MIN_JOINED = 8;
-
-/** Bytes that a JSON string cannot hold as they are: the letter of their short escape, or `u`. 0: as it is. */
-const ESCAPES = new Uint8Array(256);
-ESCAPES.fill(0x75, 0, 0x20);
-for (const [byte, letter] of [
-  [0x22, '"'],
-  [0x5c, '\\'],
-  [0x08, 'b'],
-  [0x0c, 'f'],
-  [0x0a, 'n'],
-  [0x0d, 'r'],
-  [0x09, 't'],
-] as const) {
-  ESCAPES[byte] = letter.charCodeAt(0);
-}
-const HEX = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
 
 /** By bits, filled as they come up: at most 65,536 short strings each. Finding the shortest form of a 16-bit float takes microseconds. */
 const fp16Texts: string[] = [];
@@ -269,22 +254,7 @@ export class JsonWriter {
       out.set(data.subarray(start, end), at);
       at += end - start;
     } else {
-      for (let i = start; i < end; i++) {
-        const c = data[i]!;
-        const letter = ESCAPES[c]!;
-        if (letter === 0) {
-          out[at++] = c;
-          continue;
-        }
-        out[at++] = 0x5c;
-        out[at++] = letter;
-        if (letter === 0x75) {
-          out[at++] = 0x30;
-          out[at++] = 0x30;
-          out[at++] = HEX[c >> 4]!;
-          out[at++] = HEX[c & 15]!;
-        }
-      }
+      at = putEscapedBytes(out, at, data, start, end);
     }
     out[at++] = 0x22;
     this.length = at;

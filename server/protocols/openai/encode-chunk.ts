@@ -1,28 +1,13 @@
 /** @hotpath one server-sent event for each piece of text: a head that is made once a call, the escaped text, a tail */
 
 import { isUtf8 } from 'node:buffer';
+import { putEscapedBytes } from '../oip-json/escape-json.ts';
 
 const FIRST_BYTES = 16 * 1024;
 /** A buffer that one large chunk made is not kept past it. */
 const MAX_KEPT_BYTES = 256 * 1024;
 /** Longer ones, which tokens are not, are quicker by JSON.stringify. */
 const SHORT_TEXT = 256;
-
-/** Bytes that a JSON string cannot hold as they are: the letter of their short escape, or `u`. 0: as it is. */
-const ESCAPES = new Uint8Array(256);
-ESCAPES.fill(0x75, 0, 0x20);
-for (const [byte, letter] of [
-  [0x22, '"'],
-  [0x5c, '\\'],
-  [0x08, 'b'],
-  [0x0c, 'f'],
-  [0x0a, 'n'],
-  [0x0d, 'r'],
-  [0x09, 't'],
-] as const) {
-  ESCAPES[byte] = letter.charCodeAt(0);
-}
-const HEX = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
 
 /** The chunks of one answer of a call: what is the same in all of them. */
 export class ChunkForm {
@@ -73,26 +58,8 @@ function scratchFor(bytes: number): Buffer {
 export function putEscaped(out: Uint8Array, at: number, text: Uint8Array): number {
   if (text.length > SHORT_TEXT) return putAny(out, at, text);
   let seen = 0;
-  const start = at;
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i]!;
-    seen |= c;
-    const letter = ESCAPES[c]!;
-    if (letter === 0) {
-      out[at++] = c;
-      continue;
-    }
-    out[at++] = 0x5c;
-    out[at++] = letter;
-    if (letter === 0x75) {
-      out[at++] = 0x30;
-      out[at++] = 0x30;
-      out[at++] = HEX[c >> 4]!;
-      out[at++] = HEX[c & 15]!;
-    }
-  }
-  if (seen < 0x80 || isUtf8(text)) return at;
-  return putAny(out, start, text);
+  for (let i = 0; i < text.length; i++) seen |= text[i]!;
+  return seen < 0x80 || isUtf8(text) ? putEscapedBytes(out, at, text, 0, text.length) : putAny(out, at, text);
 }
 
 function putAny(out: Uint8Array, at: number, text: Uint8Array): number {
