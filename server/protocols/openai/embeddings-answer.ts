@@ -27,27 +27,33 @@ export async function answerEmbeddings(
   const headers = answerHeaders(JSON_CONTENT_TYPE, `embd-${randomUUID()}`, ignored);
   const stream = count * kept > MAX_WHOLE_NUMBERS ? new DrainedStream(exchange.startStream(200, headers)) : null;
   const pieces: Uint8Array[] = [];
-  for (let from = 0; from < count; from += rowsATurn) {
-    if (from > 0) await new Promise((resolve) => setImmediate(resolve));
-    if (exchange.isAborted) return;
-    writer.reset();
-    writer.ascii(from === 0 ? '{"object":"list","data":[' : ',');
-    const to = Math.min(count, from + rowsATurn);
-    for (let index = from; index < to; index++) {
-      writeRow(index, cut(values.subarray(index * width, (index + 1) * width), kept), isBase64);
-      if (index + 1 < to) writer.ascii(',');
+  try {
+    for (let from = 0; from < count; from += rowsATurn) {
+      if (from > 0) await new Promise((resolve) => setImmediate(resolve));
+      if (exchange.isAborted) return;
+      writer.reset();
+      writer.ascii(from === 0 ? '{"object":"list","data":[' : ',');
+      const to = Math.min(count, from + rowsATurn);
+      for (let index = from; index < to; index++) {
+        writeRow(index, cut(values.subarray(index * width, (index + 1) * width), kept), isBase64);
+        if (index + 1 < to) writer.ascii(',');
+      }
+      if (to === count) {
+        writer.ascii('],"model":');
+        writer.string(model);
+        writer.ascii(`,"usage":{"prompt_tokens":${tokens},"total_tokens":${tokens}}}`);
+      }
+      if (stream === null) {
+        pieces.push(writer.view().slice());
+      } else {
+        const drained = stream.write(writer.view());
+        if (drained !== null) await drained;
+      }
     }
-    if (to === count) {
-      writer.ascii('],"model":');
-      writer.string(model);
-      writer.ascii(`,"usage":{"prompt_tokens":${tokens},"total_tokens":${tokens}}}`);
-    }
-    if (stream === null) {
-      pieces.push(writer.view().slice());
-    } else {
-      const drained = stream.write(writer.view());
-      if (drained !== null) await drained;
-    }
+  } catch (error) {
+    // Its status is out: a cut tells the client that the answer is not whole.
+    stream?.abort();
+    throw error;
   }
   writer.release();
   if (stream === null) exchange.respond(200, headers, pieces);
@@ -89,6 +95,10 @@ class DrainedStream implements HttpDrainListener {
 
   end(): void {
     this.#stream.end();
+  }
+
+  abort(): void {
+    this.#stream.abort();
   }
 }
 
