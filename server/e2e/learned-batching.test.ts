@@ -1,7 +1,7 @@
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { inferMessage } from '../../bench/load/open-loop-sender.ts';
 import { deep } from '../../bench/models/test-models.ts';
+import { inferMessage } from '../../bench/scenarios/open-loop-sender.ts';
 import { makeRepository, ServerProcess } from './serve.ts';
 
 /** What the server learns of a model's speed, and what it refuses by it. */

@@ -111,7 +111,7 @@ async function latency(server: BenchServer, { path, headers, body }: Body): Prom
 
 async function rawRuns(model: string): Promise<Slice> {
   const { stdout } = await promisify(execFile)(process.execPath, [
-    `${root}dist/bench/load/raw-onnxruntime.js`,
+    `${root}dist/bench/scenarios/raw-onnxruntime.js`,
     `${repository}/${model}/1/model.onnx`,
     String(seconds),
   ]);
@@ -127,7 +127,7 @@ const serve = (host: 'process' | 'inline'): Promise<BenchServer> => serveModels(
 
 const engine = (await chooseHttpEngine('auto', null)).engine;
 const empty = await startServer(
-  'bench/load/empty-server.js',
+  'bench/scenarios/empty-server.js',
   (port) => [engine, String(port)],
   (port) => isUp(port, simpleJson),
 );

@@ -197,7 +197,7 @@ const server = await serveModels(folder);
 const { grpcPort } = server;
 const emptyOf = (model: BenchModel): Promise<BenchServer> =>
   startServer(
-    'bench/load/empty-grpc-server.js',
+    'bench/scenarios/empty-grpc-server.js',
     (port) => [String(port), String(model.answerBytes)],
     async (port) => {
       const connection = await GrpcConnection.open(port);

@@ -1,6 +1,6 @@
 /**
  * The control of every load run: the same transport, the same route, the same answer bytes, and nothing in between. Whatever a server does more than this is
- * its own cost.  `node dist/bench/load/empty-server.js <uws|node> <port>`
+ * its own cost.  `node dist/bench/scenarios/empty-server.js <uws|node> <port>`
  */
 
 import { chooseHttpEngine } from '../../server/transports/choose-http-engine.ts';

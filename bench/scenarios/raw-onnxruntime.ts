@@ -1,6 +1,6 @@
 /**
  * The other control: ONNX Runtime's own JavaScript binding in a loop, batch 1, one thread, nothing else in the process. Prints runs per second.
- * `node dist/bench/load/raw-onnxruntime.js <model.onnx> <seconds>`
+ * `node dist/bench/scenarios/raw-onnxruntime.js <model.onnx> <seconds>`
  */
 
 import { InferenceSession, Tensor } from 'onnxruntime-node';
