@@ -5,8 +5,9 @@ import { byteSizeOf, type Datatype, elementCount } from '../../../proto/datatype
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import type { Tensor } from '../../../proto/tensor.ts';
 import { type InferenceCaller, InferenceRequest, type RequestedOutput } from '../../inference/inference-request.ts';
+import { RememberedHeaders, viewInputs } from './remembered-headers.ts';
 import { RequestJsonParser } from './request-json.ts';
-import { NO_REQUEST_PARAMETERS } from './request-parameters.ts';
+import { NO_REQUEST_PARAMETERS, type RequestParameters } from './request-parameters.ts';
 
 /** What decoding needs to know of the model version that the request goes to; a `ModelSignature` has it all. */
 export interface InferTarget {
@@ -19,16 +20,23 @@ export interface InferTarget {
   readonly outputs: readonly { readonly name: string }[];
 }
 
-/** By target: all its outputs, asked for as binary data. */
-const binaryOutputs = new WeakMap<InferTarget, readonly RequestedOutput[]>();
+/** What requests to one model version have in common. */
+interface TargetMemory {
+  /** All its outputs, asked for as binary data. */
+  readonly binaryOutputs: readonly RequestedOutput[];
+  readonly headers: RememberedHeaders;
+}
 
-function allOutputsBinary(target: InferTarget): readonly RequestedOutput[] {
-  let outputs = binaryOutputs.get(target);
-  if (outputs === undefined) {
-    outputs = target.outputs.map(({ name }) => ({ name, classification: 0, binaryData: true }));
-    binaryOutputs.set(target, outputs);
+const memories = new WeakMap<InferTarget, TargetMemory>();
+
+function memoryOf(target: InferTarget): TargetMemory {
+  let memory = memories.get(target);
+  if (memory === undefined) {
+    const binaryOutputs = target.outputs.map(({ name }) => ({ name, classification: 0, binaryData: true }));
+    memory = { binaryOutputs, headers: new RememberedHeaders() };
+    memories.set(target, memory);
   }
-  return outputs;
+  return memory;
 }
 
 /**
@@ -49,6 +57,12 @@ export function decodeInferRequest(
   let jsonBytes = body.length;
   if (headerLengthText !== '') jsonBytes = parseHeaderLength(headerLengthText, body.length);
   if (jsonBytes === 0) return decodeRawRequest(body, target, caller);
+  const headers = jsonBytes < body.length ? memoryOf(target).headers : null;
+  const known = headers?.find(body, jsonBytes) ?? null;
+  if (known !== null) {
+    const { outputs, parameters } = known;
+    return assemble(target, caller, '', viewInputs(known, body), outputs, parameters);
+  }
   const parser = new RequestJsonParser(body, jsonBytes, target.inputs, target.outputs);
   try {
     parser.parse();
@@ -56,24 +70,29 @@ export function decodeInferRequest(
     if (headerLengthText === '') throw explainBytes(error, body);
     throw explainCut(error, jsonBytes, body.length, 'Inference-Header-Content-Length');
   }
-  return createInferRequest(parser, target, caller);
+  const request = createInferRequest(parser, target, caller);
+  headers?.remember(body, jsonBytes, parser, request.outputs);
+  return request;
 }
 
 /** The request that was parsed, for the model version that is to answer it. */
 export function createInferRequest(parser: RequestJsonParser, target: InferTarget, caller: InferenceCaller): InferenceRequest {
-  return new InferenceRequest({
-    modelName: target.modelName,
-    modelVersion: target.modelVersion,
-    id: parser.id,
-    inputs: parser.inputs,
-    // `binary_data_output` is about outputs that the request does not list, so about all of them or none.
-    outputs: parser.parameters.binaryDataOutput && parser.outputs.length === 0 ? allOutputsBinary(target) : parser.outputs,
-    parameters: parser.parameters.others,
-    priority: parser.parameters.priority,
-    timeoutUs: parser.parameters.timeoutUs,
-    sequence: parser.parameters.sequence,
-    caller,
-  });
+  const { id, inputs, parameters } = parser;
+  // `binary_data_output` is about outputs that the request does not list, so about all of them or none.
+  const outputs = parameters.binaryDataOutput && parser.outputs.length === 0 ? memoryOf(target).binaryOutputs : parser.outputs;
+  return assemble(target, caller, id, inputs, outputs, parameters);
+}
+
+function assemble(
+  target: InferTarget,
+  caller: InferenceCaller,
+  id: string,
+  inputs: readonly Tensor[],
+  outputs: readonly RequestedOutput[],
+  { others, priority, timeoutUs, sequence }: Readonly<RequestParameters>,
+): InferenceRequest {
+  const { modelName, modelVersion } = target;
+  return new InferenceRequest({ modelName, modelVersion, id, inputs, outputs, parameters: others, priority, timeoutUs, sequence, caller });
 }
 
 function parseHeaderLength(text: string, bodyBytes: number): number {
@@ -143,7 +162,7 @@ function decodeRawRequest(body: Uint8Array, target: InferTarget, caller: Inferen
     modelVersion: target.modelVersion,
     id: '',
     inputs: [tensor],
-    outputs: allOutputsBinary(target),
+    outputs: memoryOf(target).binaryOutputs,
     parameters: NO_REQUEST_PARAMETERS.others,
     priority: 0,
     timeoutUs: 0,
