@@ -26,6 +26,8 @@ const commands: Readonly<Record<string, () => Promise<(argv: readonly string[]) 
   load: async () => (await import('./commands/load-command.ts')).loadCommand,
   unload: async () => (await import('./commands/unload-command.ts')).unloadCommand,
   rollback: async () => (await import('./commands/rollback-command.ts')).rollbackCommand,
+  bench: async () => (await import('../bench/command/bench-command.ts')).benchCommand,
+  tune: async () => (await import('../bench/tune/tune-command.ts')).tuneCommand,
   client: async () => (await import('../clients/typescript/src/cli/client-command.ts')).clientCommand,
 };
 const commandNames: readonly string[] = ['serve', ...Object.keys(commands), 'help', 'version'];

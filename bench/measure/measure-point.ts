@@ -1,40 +1,128 @@
 import type { LoadProcess } from '../load/load-client.ts';
-import type { Pace } from '../load/load-plan.ts';
 import type { LoadWindow } from '../load/load-window.ts';
 import type { BenchPoint } from '../report/bench-report.ts';
-import type { Target } from '../target/target.ts';
+import type { StatisticsSample, UseSample } from '../target/target.ts';
+import type { MeasurePoint, PointOptions } from './measure-rules.ts';
+import { type MeasuredWindow, summarizePoint } from './summarize-point.ts';
+import { isMeasuredEnough, isWarm } from './when-to-stop.ts';
 
-/** When a point has warmed up, and when it is known well enough. */
-export interface MeasureRules {
-  readonly windowMs: number;
-  /** Warm when so many windows in a row lie within `stableWithin` of their mean, of throughput and of p50. */
-  readonly stableWindows: number;
-  readonly stableWithin: number;
-  /** Warm or not, it goes on then, and the point carries a warning. */
-  readonly maxWarmUpMs: number;
-  readonly minWindows: number;
-  /** Enough when the 95 % interval of throughput and of the quantile watched is narrower than this share of its middle on either side. */
-  readonly precision: number;
-  /** '50', '99': its interval is watched. */
-  readonly quantile: string;
-  readonly maxMs: number;
+export type { MeasurePoint, MeasureRules, PointOptions, PointProgress } from './measure-rules.ts';
+
+/** A load process that is alive says something every window; some of them may come late on a machine that has other work. */
+const MISSED_WINDOWS = 20;
+const LEAST_SILENCE_MS = 15_000;
+
+/**
+ * Sends until windows in a row are alike, measures until the intervals are narrow enough, and stops. What the server took and where it says that the time went are of the measured windows alone.
+ * Rejects with what the load process rejects with; a load that does not come to rest, or ends early, is a point with a warning.
+ */
+export const measurePoint: MeasurePoint = async (load: LoadProcess, options: PointOptions): Promise<BenchPoint> => {
+  const { pace, rules, signal } = options;
+  const point = new RunningPoint(options);
+  const onAbort = (): void => point.end();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    if (signal?.aborted === true) point.end();
+    await load.start(pace, rules.windowMs, (window) => point.onWindow(window));
+    await point.ended;
+  } finally {
+    point.close();
+    signal?.removeEventListener('abort', onAbort);
+  }
+  const after = await point.statistics();
+  const rest = await load.stop();
+  return summarizePoint({
+    options,
+    load,
+    windows: point.measured,
+    rest,
+    warmUpMs: point.warmUpMs,
+    isWarm: point.isWarm,
+    isPrecise: point.isPrecise,
+    isCutShort: signal?.aborted === true,
+    useBefore: point.useBefore,
+    statisticsBefore: point.statisticsBefore,
+    statisticsAfter: after,
+  });
+};
+
+class RunningPoint {
+  readonly measured: MeasuredWindow[] = [];
+  readonly ended: Promise<void>;
+  warmUpMs = 0;
+  isWarm = false;
+  isPrecise = false;
+  useBefore: UseSample | null = null;
+  statisticsBefore: StatisticsSample | null = null;
+  readonly #options: PointOptions;
+  readonly #warmUp: LoadWindow[] = [];
+  #isMeasuring = false;
+  #isEnded = false;
+  #resolve: () => void = () => {};
+  /** A load process that has died sends no windows; that it has, `stop` says. */
+  readonly #silence: NodeJS.Timeout;
+  /** Samples are taken one after the other, so that those of a window lie before those of the next. */
+  #sampling: Promise<void> = Promise.resolve();
+
+  constructor(options: PointOptions) {
+    this.#options = options;
+    this.ended = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    this.#silence = setTimeout(() => this.end(), Math.max(LEAST_SILENCE_MS, MISSED_WINDOWS * options.rules.windowMs));
+  }
+
+  close(): void {
+    clearTimeout(this.#silence);
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    void this.#sampling.then(() => this.#resolve());
+  }
+
+  onWindow(window: LoadWindow): void {
+    if (this.#isEnded) return;
+    this.#silence.refresh();
+    const { rules, onProgress } = this.#options;
+    onProgress({ phase: this.#isMeasuring ? 'measuring' : 'warm-up', window, elapsedMs: window.toMs });
+    if (this.#isMeasuring) this.#measure(window);
+    else {
+      this.#warmUp.push(window);
+      this.isWarm = isWarm(this.#warmUp, rules);
+      if (this.isWarm || window.toMs >= rules.maxWarmUpMs) this.#beginToMeasure(window);
+    }
+  }
+
+  #beginToMeasure(window: LoadWindow): void {
+    this.#isMeasuring = true;
+    this.warmUpMs = window.toMs;
+    this.#sampling = this.#sampling.then(async () => {
+      this.useBefore = await this.#use();
+      this.statisticsBefore = await this.statistics();
+    });
+  }
+
+  #measure(window: LoadWindow): void {
+    const { rules } = this.#options;
+    const measured: MeasuredWindow = { window, use: null };
+    this.measured.push(measured);
+    this.#sampling = this.#sampling.then(async () => {
+      measured.use = await this.#use();
+    });
+    this.isPrecise = isMeasuredEnough(
+      this.measured.map((one) => one.window),
+      rules,
+    );
+    if (this.isPrecise || window.toMs - this.warmUpMs >= rules.maxMs) this.end();
+  }
+
+  /** A server that stops answering about itself is a result without that, not a failed run. */
+  async statistics(): Promise<StatisticsSample | null> {
+    return (await this.#options.target?.statistics().catch(() => null)) ?? null;
+  }
+
+  async #use(): Promise<UseSample | null> {
+    return (await this.#options.target?.use().catch(() => null)) ?? null;
+  }
 }
-
-export interface PointProgress {
-  readonly phase: 'warm-up' | 'measuring' | 'stopping';
-  readonly window: LoadWindow;
-  readonly elapsedMs: number;
-}
-
-export interface PointOptions {
-  readonly pace: Pace;
-  readonly rules: MeasureRules;
-  /** null: nobody asks the server. */
-  readonly target: Target | null;
-  readonly onProgress: (progress: PointProgress) => void;
-  /** Ends the point early; what is there is reported. */
-  readonly signal: AbortSignal | null;
-}
-
-/** One point of load: warms up, measures, stops. */
-export type MeasurePoint = (load: LoadProcess, options: PointOptions) => Promise<BenchPoint>;

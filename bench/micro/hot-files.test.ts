@@ -17,7 +17,7 @@ interface HotFile {
 }
 
 const benchmarks = new Set(readdirSync(join(ROOT, 'bench/micro')).filter((name) => name.endsWith(SUFFIX)));
-const hotFiles: readonly HotFile[] = ['proto', 'backends', 'server']
+const hotFiles: readonly HotFile[] = ['proto', 'backends', 'server', 'bench/load', 'bench/wire']
   .flatMap((folder) => readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map((path) => join(folder, path)))
   .filter((path) => path.endsWith('.ts'))
   .flatMap((path) => {

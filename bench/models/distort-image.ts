@@ -1,5 +1,5 @@
 /** Makes a new training image out of one: the same digit as another hand might have written it. */
-import type { SeededRandom } from './seeded-random.ts';
+import type { SeededRandom } from '../statistics/seeded-random.ts';
 
 const side = 8;
 const largestPixel = 16;

@@ -1,5 +1,5 @@
+import { SeededRandom } from '../statistics/seeded-random.ts';
 import { encodeOnnxModel, onnxElementType } from './onnx-model.ts';
-import { SeededRandom } from './seeded-random.ts';
 
 const WORDS = ['the', 'cat', 'dog', 'sat', 'on', 'mat', 'fox', 'quick', 'brown', 'sea', 'shells', 'over', 'lazy', 'jumps'];
 const LETTERS = [..."abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { SeededRandom } from '../statistics/seeded-random.ts';
 import { Layer, type View, wholeView, windowView } from './layer.ts';
-import { SeededRandom } from './seeded-random.ts';
 
 describe('windowView', () => {
   test('sees 3 x 3 pixels around each place and nothing outside', () => {

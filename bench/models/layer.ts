@@ -4,7 +4,7 @@
  * All values are in the order place, then channel. Most of the time goes into the loops of `forward` and `backward`; they leave out what
  * is zero, which after rectifying and pooling is more than half.
  */
-import type { SeededRandom } from './seeded-random.ts';
+import type { SeededRandom } from '../statistics/seeded-random.ts';
 import type { Stage } from './stage.ts';
 
 const momentum = 0.9;

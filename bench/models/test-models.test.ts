@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Datatype } from '../../proto/datatype.ts';
+import { SeededRandom } from '../statistics/seeded-random.ts';
 import { encodeOnnxModel } from './onnx-model.ts';
-import { SeededRandom } from './seeded-random.ts';
 import * as models from './test-models.ts';
 
 // Runs are meant to fail here: only what ends the process is worth a line on the terminal.

@@ -3,9 +3,9 @@
  * runs that take long, never end or want too much memory. Inputs are named INPUT0, INPUT1, outputs OUTPUT0, OUTPUT1.
  */
 import type { Datatype } from '../../proto/datatype.ts';
+import { SeededRandom } from '../statistics/seeded-random.ts';
 import type { OnnxDimension, OnnxElementType, OnnxGraph, OnnxNode, OnnxTensor, OnnxValue } from './onnx-model.ts';
 import { encodeOnnxModel, onnxElementType } from './onnx-model.ts';
-import { SeededRandom } from './seeded-random.ts';
 
 /** ONNX's name for each protocol datatype. */
 export const elementTypeOf: { readonly [datatype in Datatype]: OnnxElementType } = {

@@ -3,11 +3,12 @@
  * momentum, on images distorted at random so that it also reads writers whose hand it has not seen. One seed, one thread and a fixed
  * order: the same weights every time.
  */
+
+import { SeededRandom } from '../statistics/seeded-random.ts';
 import { type Digits, digitPixels } from './digits-data.ts';
 import { distortImage } from './distort-image.ts';
 import { Layer, wholeView, windowView } from './layer.ts';
 import { MaxPool } from './max-pool.ts';
-import { SeededRandom } from './seeded-random.ts';
 import type { Stage } from './stage.ts';
 
 /** The stages in their order; pixels go in divided by 16. */

@@ -2,27 +2,45 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { builtRoot } from './built-root.ts';
+import { nodeOnCore } from './pinning.ts';
 
 /** A server process of a benchmark, ended with it. */
 export interface BenchServer {
   readonly port: number;
   readonly pid: number;
+  readonly process: ChildProcess;
   /** From the start of the process to its first answer, ms. */
   readonly startMs: number;
   stop(): Promise<void>;
 }
 
-const distRoot = fileURLToPath(new URL('../../', import.meta.url));
+const distRoot = fileURLToPath(builtRoot);
+
+/** How a process of a benchmark is started. */
+export interface Launch {
+  /** The core that it and all that it starts are kept on; null: any. */
+  readonly core: number | null;
+  /** A module of dist/ to run in it first, which the benchmark then talks to over IPC; '': none. */
+  readonly preload: string;
+}
+
+export const ANY_CORE: Launch = { core: null, preload: '' };
 
 /** Starts `node dist/<script> <args>` and waits until `isUp(port)` says so. `args` gets the port that was chosen. */
 export async function startServer(
   script: string,
   args: (port: number) => readonly string[],
   isUp: (port: number) => Promise<boolean>,
+  { core, preload }: Launch = ANY_CORE,
 ): Promise<BenchServer> {
   const port = await freePort();
   const startedMs = performance.now();
-  const child = spawn(process.execPath, [distRoot + script, ...args(port)], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const isWatched = preload !== '';
+  const [command, ...own] = nodeOnCore(core, isWatched ? ['--import', new URL(preload, builtRoot).href] : []);
+  const child = spawn(command!, [...own, distRoot + script, ...args(port)], {
+    stdio: ['ignore', 'ignore', 'inherit', ...(isWatched ? (['ipc'] as const) : [])],
+  });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   while (!(await isUp(port).catch(() => false))) {
     if (child.exitCode !== null || performance.now() - startedMs > 60_000) {
@@ -34,6 +52,7 @@ export async function startServer(
   return {
     port,
     pid: child.pid!,
+    process: child,
     startMs: performance.now() - startedMs,
     stop: () => stop(child, ended),
   };
@@ -44,7 +63,11 @@ export interface ModelServer extends BenchServer {
 }
 
 /** `nereid serve` on free ports, up when it is ready. */
-export async function serveModels(repository: string, ...flags: readonly string[]): Promise<ModelServer> {
+export function serveModels(repository: string, ...flags: readonly string[]): Promise<ModelServer> {
+  return launchModels(repository, flags, ANY_CORE);
+}
+
+export async function launchModels(repository: string, flags: readonly string[], launch: Launch): Promise<ModelServer> {
   const grpcPort = await freePort();
   let metricsPort = grpcPort;
   // A port that was closed again may be the next free one.
@@ -54,6 +77,7 @@ export async function serveModels(repository: string, ...flags: readonly string[
     'server/main.js',
     (port) => ['serve', `--model-repository=${repository}`, `--http-port=${port}`, ...ports, '--log-level=warn', ...flags],
     async (port) => (await fetch(`http://127.0.0.1:${port}/v2/health/ready`)).status === 200,
+    launch,
   );
   return { ...server, grpcPort };
 }
@@ -76,11 +100,11 @@ export function freePort(): Promise<number> {
   });
 }
 
-/** Processor time of a process and of those it started, user and system, seconds. */
+/** Processor time of a process and of all below it, user and system, seconds. */
 export function cpuSeconds(pid: number): number {
   const ticksPerSecond = 100;
   let ticks = 0;
-  for (const one of [pid, ...childrenOf(pid)]) {
+  for (const one of processTree(pid)) {
     try {
       const fields = readFileSync(`/proc/${one}/stat`, 'utf8').split(') ')[1]!.split(' ');
       ticks += Number(fields[11]) + Number(fields[12]);

@@ -73,35 +73,6 @@ export class GrpcConnection {
     return this.#session.closed || this.#session.destroyed;
   }
 
-  /** Places that share one stream; answers come in the order of the requests. `isAnswer` looks at each message. */
-  streamLanes(path: string, message: Uint8Array, count: number, isAnswer: (message: Buffer) => boolean): Lane[] {
-    const framed = frame(message);
-    const stream = this.#open(path);
-    const waiting: ((error: Error | null) => void)[] = [];
-    let rest: Buffer = Buffer.alloc(0);
-    stream.on('error', (error) => waiting.shift()?.(error));
-    stream.on('data', (chunk: Buffer) => {
-      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-      let at = 0;
-      while (rest.length - at >= 5) {
-        const end = at + 5 + rest.readUInt32BE(at + 1);
-        if (end > rest.length) break;
-        const answered = waiting.shift();
-        answered?.(
-          isAnswer(rest.subarray(at + 5, end)) ? null : new Error(`an error on the stream: ${rest.toString('utf8', at + 5, end)}`),
-        );
-        at = end;
-      }
-      rest = rest.subarray(at);
-    });
-    return Array.from({ length: count }, () => ({
-      send: (answered) => {
-        waiting.push(answered);
-        stream.write(framed);
-      },
-    }));
-  }
-
   close(): void {
     this.#session.destroy();
   }

@@ -7,7 +7,7 @@ import { type ClientHttp2Session, connect } from 'node:http2';
 import { pathToFileURL } from 'node:url';
 import protobuf from 'protobufjs';
 import { descriptor } from '../../proto/gen/descriptor.ts';
-import { SeededRandom } from '../models/seeded-random.ts';
+import { SeededRandom } from '../statistics/seeded-random.ts';
 import { frame } from './grpc-lane.ts';
 import { quantile } from './http-client.ts';
 

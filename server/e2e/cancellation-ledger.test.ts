@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { SeededRandom } from '../../bench/models/seeded-random.ts';
 import { heavyOnRequest } from '../../bench/models/test-models.ts';
+import { SeededRandom } from '../../bench/statistics/seeded-random.ts';
 import { type CallEnd, type CallKind, type CallRequest, CancellableCalls } from './cancellable-calls.ts';
 import { makeRepository, ServerProcess, until } from './serve.ts';
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SeededRandom } from '../../bench/models/seeded-random.ts';
 import { addSub, dynamicOutput, identity, scalarIdentity } from '../../bench/models/test-models.ts';
+import { SeededRandom } from '../../bench/statistics/seeded-random.ts';
 import { DATATYPES, type Datatype } from '../../proto/datatype.ts';
 import { RawHttpConnection, type RawHttpResponse } from '../transports/raw-http-connection.ts';
 import { loadUws } from '../transports/uws/uws-module.ts';

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SeededRandom } from '../../bench/models/seeded-random.ts';
 import { addSub, identity } from '../../bench/models/test-models.ts';
+import { SeededRandom } from '../../bench/statistics/seeded-random.ts';
 import { RawHttpConnection, type RawHttpResponse } from '../transports/raw-http-connection.ts';
 import { loadUws } from '../transports/uws/uws-module.ts';
 import { makeRepository, ServerProcess, until } from './serve.ts';

@@ -1,5 +1,5 @@
 import { deflateSync, gzipSync } from 'node:zlib';
-import type { SeededRandom } from '../../bench/models/seeded-random.ts';
+import type { SeededRandom } from '../../bench/statistics/seeded-random.ts';
 import { encodeBytes } from '../../proto/bytes.ts';
 import { byteSizeOf, type Datatype } from '../../proto/datatype.ts';
 

@@ -2,7 +2,7 @@
 
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SeededRandom } from '../../bench/models/seeded-random.ts';
+import { SeededRandom } from '../../bench/statistics/seeded-random.ts';
 import { openAiModels } from './openai-models.case.ts';
 import { type Answer, makeRepository, ServerProcess } from './serve.ts';
 

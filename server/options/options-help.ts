@@ -15,6 +15,8 @@ export function serveHelp(): string {
     '       nereid check DIR               what is wrong with a repository, without serving it',
     '       nereid convert FILE            a configuration as pbtxt, JSON or YAML',
     '       nereid models | load MODEL | unload MODEL | rollback MODEL   of a running server',
+    '       nereid bench MODEL             how fast a running server is, with plots',
+    '       nereid tune MODEL              the configuration that serves a model best here',
     '       nereid client types MODEL      TypeScript types of a model',
     'Each command has a --help of its own.',
     '',

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { tinyLlama } from '../../../bench/models/gguf/small-models.ts';
-import { SeededRandom } from '../../../bench/models/seeded-random.ts';
+import { SeededRandom } from '../../../bench/statistics/seeded-random.ts';
 import { modelConfig } from '../../api/backend.case.ts';
 import type { AddonContext, AddonSampler } from '../native/llama-addon.ts';
 import { readLlamaOptions } from '../options/llama-options.ts';

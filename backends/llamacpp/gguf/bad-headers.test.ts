@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { tinyLlama, tinyLlamaModel } from '../../../bench/models/gguf/small-models.ts';
 import type { GgufTensorType } from '../../../bench/models/gguf/tensor-types.ts';
 import { type GgufModel, type GgufValue, writeGguf } from '../../../bench/models/gguf/write-gguf.ts';
-import { SeededRandom } from '../../../bench/models/seeded-random.ts';
+import { SeededRandom } from '../../../bench/statistics/seeded-random.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import { changed, folder, Raw, read, uint32 } from './gguf-file.case.ts';
 import { readGguf } from './read-gguf.ts';

@@ -1,4 +1,4 @@
-import { SeededRandom } from '../seeded-random.ts';
+import { SeededRandom } from '../../statistics/seeded-random.ts';
 import type { GgufTensorType } from './tensor-types.ts';
 import type { Vocabulary } from './vocabulary.ts';
 import type { GgufModel, GgufTensor, GgufValue } from './write-gguf.ts';

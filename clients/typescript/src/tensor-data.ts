@@ -47,7 +47,8 @@ const ARRAYS: { readonly [D in FixedDatatype]: ArrayOver<DataOf[D]> } = {
 /** A tensor's bytes as a typed array: a view of them where they are aligned to its elements, else of a copy. A part of an element at the end is left out. */
 export function viewTensorData<D extends FixedDatatype>(datatype: D, bytes: Uint8Array): DataOf[D] {
   const size = byteSizeOf(datatype);
-  const data = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  // A copy either way: a Buffer's own slice() would be another view.
+  const data = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   return new ARRAYS[datatype](data.buffer, data.byteOffset, Math.floor(data.length / size));
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { SeededRandom } from '../../../bench/models/seeded-random.ts';
+import { SeededRandom } from '../../../bench/statistics/seeded-random.ts';
 import { LatencyModel } from './latency-model.ts';
 import { SizeGrid } from './size-grid.ts';
 

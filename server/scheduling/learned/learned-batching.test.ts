@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SeededRandom } from '../../../bench/models/seeded-random.ts';
+import { SeededRandom } from '../../../bench/statistics/seeded-random.ts';
 import { int32Request, Ledger } from '../scheduling-fixtures.ts';
 import { QueueSimulation, type SimulationOptions } from './queue-simulation.ts';
 

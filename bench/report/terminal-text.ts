@@ -1,0 +1,20 @@
+/** ANSI colours: foregrounds, and the two faces. */
+export const COLOURS = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
+export type Colour = keyof typeof COLOURS;
+
+/** Whether `stream` is a terminal that shows colours, and nobody asked for none (no-color.org). */
+export function wantsColours(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env): boolean {
+  return stream.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
+}
+
+export function paint(text: string, colour: Colour | null, hasColours: boolean): string {
+  return hasColours && colour !== null && text !== '' ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for.
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/g;
+
+/** A server's words may hold what a terminal obeys; lines and tabs become spaces. */
+export function printable(text: string): string {
+  return text.replace(/\s+/g, ' ').replace(CONTROLS, (unit) => `\\x${unit.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
