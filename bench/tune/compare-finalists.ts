@@ -43,7 +43,7 @@ const NEAR_LIMIT = 1.5;
 /** One that is further behind the present configuration at first sight is not compared again: two short measurements, minutes apart, can be as far from each other by chance. */
 const WORTH_A_LOOK = 0.8;
 /** Intervals of fewer rounds say little. */
-const MIN_ROUNDS = 4;
+export const MIN_ROUNDS = 4;
 /** A decision wants an interval this much wider than that of 95 %: who looks after every round, at several, finds by chance what is not there (one time in seven, instead of one in twenty). */
 const LOOKS = 1.4;
 const MAX_ROUNDS = 12;

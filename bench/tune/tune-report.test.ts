@@ -119,6 +119,12 @@ describe('none that is better', () => {
     expect([found.chosen, found.edits, isTrustworthy(found)]).toEqual([0, [], true]);
   });
 
+  test('for want of time', () => {
+    const alone = arm(present, 4, [1_000]);
+    const found = report(all, { present: alone, arms: [arm(better, 4, [1_100])], chosen: alone, rounds: 1 });
+    expect(found.warnings).toEqual([expect.stringMatching(/after 1 of at least 4 rounds.*--budget/)]);
+  });
+
   test('nothing to compare', () => {
     const alone = arm(present, 4, []);
     const found = report([present], { present: alone, arms: [], chosen: alone, rounds: 0 });

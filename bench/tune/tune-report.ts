@@ -1,9 +1,9 @@
 import type { WireProtocol } from '../load/load-plan.ts';
 import type { Estimate, MachineFacts } from '../report/bench-report.ts';
 import type { Candidate } from './candidate.ts';
-import { type Arm, type FinalResult, pointOf, ratioOf } from './compare-finalists.ts';
+import { type Arm, type FinalResult, MIN_ROUNDS, pointOf, ratioOf } from './compare-finalists.ts';
 import type { FieldEdit } from './knob-edits.ts';
-import { changedKnobs, describeKnobs, type Knobs } from './knobs.ts';
+import { describeKnobs, type Knobs } from './knobs.ts';
 import type { TrialPoint } from './trial.ts';
 import { milliseconds, type TuneGoal } from './tune-goal.ts';
 
@@ -170,8 +170,9 @@ function warningsOf(final: FinalResult, isCutShort: boolean): string[] {
   if (chosen.maxBatchSize < final.present.candidate.knobs.maxBatchSize) {
     warnings.push(`requests of more than ${chosen.maxBatchSize} rows, which are answered now, would be refused`);
   }
-  if (changedKnobs(final.present.candidate.knobs, chosen).length > 0 && final.rounds === 0) {
-    warnings.push('there was no time to compare it with the present configuration');
+  const isUndecided = final.chosen === final.present && final.arms.some((arm) => arm.dropped === '');
+  if (isUndecided && final.rounds < MIN_ROUNDS && !isCutShort) {
+    warnings.push(`the time was up after ${final.rounds} of at least ${MIN_ROUNDS} rounds of comparison: --budget gives it more`);
   }
   return warnings;
 }
