@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import {
@@ -11,10 +12,12 @@ import {
 import fc from 'fast-check';
 import protobuf from 'protobufjs';
 import { afterEach, describe, expect, it } from 'vitest';
+import { encodeInferRequest } from '../../../clients/typescript/src/grpc/encode-infer-request.ts';
 import type { InferRequest } from '../../../clients/typescript/src/transport.ts';
 import { descriptor } from '../../../proto/gen/descriptor.ts';
 import type { Lane } from '../../load/lane.ts';
 import type { LoadPlan } from '../../load/load-plan.ts';
+import { callUnary } from './grpc-call.ts';
 import { frameMessage } from './message-prefix.ts';
 import { ANY_REQUEST, bytesOf, inferRequest, int32, OK, openLane, planOf, type RecordingSink } from './recorded-lane.case.ts';
 
@@ -64,7 +67,7 @@ describe('a lane to a server of grpc-js with small windows', () => {
   let server: Server;
   let seen: Metadata[] = [];
 
-  async function start(options: object = {}): Promise<number> {
+  async function start(options: object = {}, credentials = ServerCredentials.createInsecure()): Promise<number> {
     seen = [];
     const same = (bytes: Buffer): Buffer => bytes;
     const serialize = { requestSerialize: same, requestDeserialize: same, responseSerialize: same, responseDeserialize: same };
@@ -103,9 +106,7 @@ describe('a lane to a server of grpc-js with small windows', () => {
       },
     });
     return new Promise((resolve, reject) => {
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) =>
-        error === null ? resolve(port) : reject(error),
-      );
+      server.bindAsync('127.0.0.1:0', credentials, (error, port) => (error === null ? resolve(port) : reject(error)));
     });
   }
 
@@ -139,6 +140,27 @@ describe('a lane to a server of grpc-js with small windows', () => {
       expect(metadata.get('authorization')).toEqual(['Bearer x']);
       expect(metadata.get('trace-bin')).toEqual([Buffer.from([0, 1, 2])]);
     }
+  });
+
+  it('goes over TLS, as control calls do', async () => {
+    const pem = (name: string): Buffer =>
+      readFileSync(new URL(`../../../server/transports/fixtures/localhost.${name}.pem`, import.meta.url));
+    const pair = { cert_chain: pem('cert'), private_key: pem('key') };
+    const port = await start({}, ServerCredentials.createSsl(null, [pair]));
+    const tls = { ca: String(pem('cert')), cert: '', key: '', verify: true };
+    const target = { ...planOf(port, [ANY_REQUEST]).target, host: 'localhost', tls };
+    const to = await open({ ...planOf(port, [ANY_REQUEST]), target });
+    to.send(0, 0, null, true, 0);
+    expect(await sink.endOf(0)).toEqual(OK);
+    const message = encodeInferRequest(ANY_REQUEST, false);
+    const answer = await callUnary(target, '/inference.GRPCInferenceService/ModelInfer', message, 5_000);
+    expect(responseType.decode(answer)).toMatchObject({ modelName: 'echo' });
+    const stranger = { ...target, tls: { ...tls, ca: '' } };
+    await expect(open({ ...planOf(port, [ANY_REQUEST]), target: stranger })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    await expect(callUnary(stranger, '/inference.GRPCInferenceService/ModelInfer', message, 5_000)).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+    });
+    await open({ ...planOf(port, [ANY_REQUEST]), target: { ...stranger, tls: { ...stranger.tls, verify: false } } });
   });
 
   it('gives errors without an id to the oldest request, and goes on', async () => {

@@ -4,6 +4,7 @@ import type { LaneSink } from '../../load/lane.ts';
 import type { LoadSocket, SocketHandler } from '../../load/socket-loop.ts';
 import { type FrameHandler, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { HeaderBlock } from './header-block.ts';
 import { HeaderCache } from './header-cache.ts';
 import * as h2 from './http2-frames.ts';
 import type { Http2Stream, StreamBytes } from './http2-stream.ts';
@@ -15,8 +16,6 @@ const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 /** What a server may send ahead on a stream: more than any answer but the largest. The client's windows must not be what is measured. */
 const STREAM_WINDOW_BYTES = 16 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024;
-/** All fragments of a header block. */
-const MAX_HEADER_BLOCK_BYTES = 64 * 1024;
 /** A frame of ours, with its head, whatever more the server takes: as the writer's room. */
 const MAX_SENT_FRAME_BYTES = 32 * 1024;
 
@@ -35,6 +34,7 @@ export class Http2Connection implements SocketHandler, FrameHandler {
   readonly #sink: LaneSink;
   readonly #listener: ConnectionListener;
   readonly #reader: FrameReader = new FrameReader(this);
+  readonly #block: HeaderBlock = new HeaderBlock();
   readonly #blocks: HeaderCache = new HeaderCache();
   readonly #streams: Map<number, Http2Stream> = new Map();
   /** Streams with bytes that wait for window, in the order in which they began to. */
@@ -48,11 +48,6 @@ export class Http2Connection implements SocketHandler, FrameHandler {
   #isReading = false;
   #isGoing = false;
   #isClosed = false;
-  /** Of a header block that goes on in CONTINUATION frames: its stream (0: there is none), flags and bytes so far. */
-  #blockStreamId = 0;
-  #blockFlags = 0;
-  #block: Buffer[] = [];
-  #blockBytes = 0;
 
   /** `firstStreamId`: odd. */
   constructor(headers: RequestHeaders, sink: LaneSink, listener: ConnectionListener, firstStreamId = 1) {
@@ -187,12 +182,11 @@ export class Http2Connection implements SocketHandler, FrameHandler {
   }
 
   onFrame(type: number, flags: number, streamId: number, bytes: Buffer, from: number, to: number): void {
-    if (this.#blockStreamId !== 0 && (type !== h2.CONTINUATION || streamId !== this.#blockStreamId)) {
-      throw new ProtocolFault('another frame within a header block');
-    }
+    this.#block.check(type, streamId);
     switch (type) {
       case h2.HEADERS:
-        this.#readHeaders(flags, streamId, bytes, from, to);
+      case h2.CONTINUATION:
+        if (this.#block.take(type, flags, streamId, bytes, from, to)) this.#takeBlock(this.#block);
         return;
       case h2.DATA: {
         const end = to - bytes[from]!;
@@ -202,10 +196,6 @@ export class Http2Connection implements SocketHandler, FrameHandler {
         this.onData(streamId, bytes, from + 1, end, (flags & h2.END_STREAM) !== 0);
         return;
       }
-      case h2.CONTINUATION:
-        if (this.#blockStreamId === 0) throw new ProtocolFault('a CONTINUATION frame without a header block before it');
-        this.#readContinuation(flags, bytes, from, to);
-        return;
       case h2.SETTINGS:
         if ((flags & h2.ACK) === 0) this.#readSettings(bytes, from, to);
         return;
@@ -231,41 +221,11 @@ export class Http2Connection implements SocketHandler, FrameHandler {
     }
   }
 
-  #readHeaders(flags: number, streamId: number, bytes: Buffer, from: number, to: number): void {
-    if ((flags & h2.PADDED) !== 0) {
-      to -= bytes[from]!;
-      from++;
-    }
-    if ((flags & h2.PRIORITY) !== 0) from += 5;
-    if (from > to) throw new ProtocolFault('a HEADERS frame with more padding than bytes');
-    if ((flags & h2.END_HEADERS) !== 0) {
-      this.#takeBlock(flags, streamId, bytes, from, to);
-      return;
-    }
-    this.#blockStreamId = streamId;
-    this.#blockFlags = flags;
-    this.#block = [Buffer.from(bytes.subarray(from, to))];
-    this.#blockBytes = to - from;
-  }
-
-  #readContinuation(flags: number, bytes: Buffer, from: number, to: number): void {
-    this.#blockBytes += to - from;
-    if (this.#blockBytes > MAX_HEADER_BLOCK_BYTES) throw new ProtocolFault(`headers of more than ${MAX_HEADER_BLOCK_BYTES} bytes`);
-    // An empty one adds nothing, however many come.
-    if (to > from) this.#block.push(Buffer.from(bytes.subarray(from, to)));
-    if ((flags & h2.END_HEADERS) === 0) return;
-    const block = Buffer.concat(this.#block);
-    const streamId = this.#blockStreamId;
-    this.#block = [];
-    this.#blockStreamId = 0;
-    this.#takeBlock(this.#blockFlags, streamId, block, 0, block.length);
-  }
-
-  #takeBlock(flags: number, streamId: number, bytes: Buffer, from: number, to: number): void {
+  #takeBlock({ streamId, flags, bytes, start, end }: HeaderBlock): void {
     const stream = this.#streams.get(streamId);
     // Without a dynamic table a block that nobody waits for need not be decoded.
     if (stream === undefined) this.#checkId(streamId);
-    else stream.onHeaders(this.#blocks.decode(bytes, from, to), (flags & h2.END_STREAM) !== 0);
+    else stream.onHeaders(this.#blocks.decode(bytes, start, end), (flags & h2.END_STREAM) !== 0);
   }
 
   #readSettings(bytes: Buffer, from: number, to: number): void {

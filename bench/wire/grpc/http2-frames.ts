@@ -47,7 +47,6 @@ const ERRORS = [
   'HTTP_1_1_REQUIRED',
 ];
 export const NO_ERROR = 0;
-export const PROTOCOL_ERROR = 1;
 export const REFUSED_STREAM = 7;
 export const CANCEL = 8;
 export const ENHANCE_YOUR_CALM = 11;
