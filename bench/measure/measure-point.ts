@@ -4,7 +4,7 @@ import type { BenchPoint } from '../report/bench-report.ts';
 import type { StatisticsSample, UseSample } from '../target/target.ts';
 import type { MeasurePoint, PointOptions } from './measure-rules.ts';
 import { type MeasuredWindow, summarizePoint } from './summarize-point.ts';
-import { isMeasuredEnough, isWarm } from './when-to-stop.ts';
+import { isWarm, whatIsWide } from './when-to-stop.ts';
 
 export type { MeasurePoint, MeasureRules, PointOptions, PointProgress } from './measure-rules.ts';
 
@@ -38,7 +38,7 @@ export const measurePoint: MeasurePoint = async (load: LoadProcess, options: Poi
     rest,
     warmUpMs: point.warmUpMs,
     isWarm: point.isWarm,
-    isPrecise: point.isPrecise,
+    wide: point.wide,
     isCutShort: signal?.aborted === true,
     useBefore: point.useBefore,
     statisticsBefore: point.statisticsBefore,
@@ -51,7 +51,7 @@ class RunningPoint {
   readonly ended: Promise<void>;
   warmUpMs = 0;
   isWarm = false;
-  isPrecise = false;
+  wide: string | null = 'windows';
   useBefore: UseSample | null = null;
   statisticsBefore: StatisticsSample | null = null;
   readonly #options: PointOptions;
@@ -110,11 +110,11 @@ class RunningPoint {
     this.#sampling = this.#sampling.then(async () => {
       measured.use = await this.#use();
     });
-    this.isPrecise = isMeasuredEnough(
+    this.wide = whatIsWide(
       this.measured.map((one) => one.window),
       rules,
     );
-    if (this.isPrecise || window.toMs - this.warmUpMs >= rules.maxMs) this.end();
+    if (this.wide === null || window.toMs - this.warmUpMs >= rules.maxMs) this.end();
   }
 
   /** A server that stops answering about itself is a result without that, not a failed run. */

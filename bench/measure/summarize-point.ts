@@ -23,7 +23,8 @@ export interface MeasuredPoint {
   readonly rest: LoadWindow;
   readonly warmUpMs: number;
   readonly isWarm: boolean;
-  readonly isPrecise: boolean;
+  /** Whose interval is still wide; null: none. */
+  readonly wide: string | null;
   readonly isCutShort: boolean;
   readonly useBefore: UseSample | null;
   readonly statisticsBefore: StatisticsSample | null;
@@ -117,10 +118,11 @@ function warningsOf({ options, windows, rest, ...state }: MeasuredPoint, found: 
   if (!state.isWarm && windows.length > 0)
     warnings.push(`not stable after ${Math.round(state.warmUpMs / 1000)} s of warm-up; --warm-up-max gives it longer`);
   if (state.isCutShort) warnings.push('cut short');
-  else if (!state.isPrecise && windows.length > 0) {
-    warnings.push(
-      `after ${Math.round(rules.maxMs / 1000)} s the interval was still wider than ${rules.precision * 100} %; --time-max gives it longer`,
-    );
+  else if (state.wide !== null && windows.length > 0) {
+    const after = `after ${Math.round(rules.maxMs / 1000)} s`;
+    const what =
+      state.wide === 'windows' ? 'there were fewer windows than asked for' : `${state.wide} was not known to ±${rules.precision * 100} %`;
+    warnings.push(`${after} ${what}; --time-max gives it longer`);
   }
   const unanswered = rest.outcomes.failed + rest.outcomes.expired;
   if (unanswered > 0 && !state.isCutShort) warnings.push(`${unanswered} of the requests in flight at the end were not answered`);

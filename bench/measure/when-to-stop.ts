@@ -25,12 +25,13 @@ export function isWarm(windows: readonly LoadWindow[], { stableWindows, stableWi
   return isStable(last.map(perSecond), stableWindows, stableWithin) && isStable(medians, stableWindows, stableWithin);
 }
 
-/** Whether the intervals of throughput and of the watched quantile are narrow enough. */
-export function isMeasuredEnough(windows: readonly LoadWindow[], { minWindows, precision, quantile }: MeasureRules): boolean {
-  if (windows.length < minWindows) return false;
-  if (windows.every((window) => window.outcomes.ok === 0)) return true;
+/** What is not known well enough yet: 'windows', 'throughput', 'p99' or whatever quantile is watched; null: all is. */
+export function whatIsWide(windows: readonly LoadWindow[], { minWindows, precision, quantile }: MeasureRules): string | null {
+  if (windows.length < minWindows) return 'windows';
+  if (windows.every((window) => window.outcomes.ok === 0)) return null;
+  if (!isNarrow(windows.map(perSecond), precision)) return 'throughput';
   const watched = windows.map((window) => quantileUs(window.latency, Number(quantile)));
-  return isNarrow(windows.map(perSecond), precision) && isNarrow(watched, precision);
+  return isNarrow(watched, precision) ? null : `p${quantile}`;
 }
 
 function isNarrow(values: readonly number[], precision: number): boolean {

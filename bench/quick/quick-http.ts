@@ -70,7 +70,7 @@ export async function measureQuick(plan: LoadPlan, concurrency: number, seconds:
     rest: new WindowCounters().take(0, 0, IDLE),
     warmUpMs: WARM_UP_S * 1000,
     isWarm: true,
-    isPrecise: true,
+    wide: null,
     isCutShort: false,
     useBefore: run.useBefore,
     statisticsBefore: run.statisticsBefore,

@@ -78,7 +78,7 @@ export function madePoint(given: Partial<MadePoint> = {}): BenchPoint {
     rest: madeWindow({ ...made, perSecond: 0, errors: [], unsent: 0 }, made.windows, samples),
     warmUpMs: 1500,
     isWarm: made.isWarm,
-    isPrecise: true,
+    wide: null,
     isCutShort: false,
     useBefore: made.cpuUsPerRequest === null ? null : { cpuSeconds: 7, memoryMiB: 200, source: 'process' },
     statisticsBefore: made.tellsSplit ? statistics(100, made.medianUs) : null,
