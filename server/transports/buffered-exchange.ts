@@ -52,6 +52,10 @@ export abstract class BufferedExchange implements HttpExchange, StreamWire {
   chunks = 0;
   /** The final buffer when the length is known, else one that doubles. */
   received: Buffer = NO_BODY;
+  /** Memory of the intake's pool that `received` is, whole. */
+  pooled: Buffer | null = null;
+  /** The handler answered 200, in one piece: whatever it did with the body is done. */
+  isServed = false;
   /** What this exchange holds of the transport's body budget. */
   reservedBytes = 0;
 
@@ -92,6 +96,7 @@ export abstract class BufferedExchange implements HttpExchange, StreamWire {
   respond(status: number, headers: readonly string[], body: HttpBody): void {
     if (this.isAnswered || this.isAborted || !this.#mayBeSent(headers)) return;
     this.isAnswered = true;
+    this.isServed = status === 200;
     if (this.allowOrigin !== '') headers = withCrossOrigin(headers, this.allowOrigin);
     if (this.acceptEncoding !== '' && status === 200 && this.route?.allowContentCoding === true && this.method !== 'HEAD') {
       const coding = chooseResponseCoding(this.acceptEncoding);

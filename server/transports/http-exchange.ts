@@ -21,7 +21,7 @@ export interface HttpExchange {
    * repeated framing headers never get here.
    */
   header(name: string): string;
-  /** The whole body, content coding undone. Stays as it is for as long as the exchange is referenced. */
+  /** The whole body, content coding undone. Stays as it is until the exchange is answered, and behind any answer but a 200 for as long as it is referenced: a 200 says that nobody reads it any more. */
   readonly body: Uint8Array;
   /** The client is gone: answering does nothing. */
   readonly isAborted: boolean;

@@ -1,9 +1,9 @@
 /** The header block of requests, by HPACK. Source: RFC 7541; gRPC over HTTP/2, "Requests". */
 
+import { STATIC_NAMES, STATIC_VALUES } from '../../../proto/hpack/static-table.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import type { LoadTarget } from '../../load/load-plan.ts';
 import { authorityOf, requestMetadata } from './request-metadata.ts';
-import { STATIC_NAMES, STATIC_VALUES } from './static-table.ts';
 
 /** What a frame carries at the least (RFC 9113, 6.5.2): a block within it needs no CONTINUATION. */
 const MAX_BLOCK_BYTES = 16_384;

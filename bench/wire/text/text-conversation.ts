@@ -146,7 +146,8 @@ export class TextConversation implements Conversation, BodyListener, EventListen
     event.read(body, 0, body.length);
     if (event.isError) return this.#not('failed', 'error in an answer', errorText(body));
     const wrong = this.#validates ? this.#checker.check(this.#index, [body.toString('utf8')]) : '';
-    if (wrong === '') this.#sink.part(this.#slot, Math.max(1, event.completionTokens));
+    // Without usage nobody knows how many tokens it has; embeddings have none.
+    if (wrong === '' && event.completionTokens > 0) this.#sink.part(this.#slot, event.completionTokens);
     return this.#judged(wrong);
   }
 

@@ -174,3 +174,16 @@ export function skipArray(bytes: Uint8Array, at: number): number {
   }
   throw malformedJson('unterminated array', start);
 }
+
+/** Behind a leaf at `at` to the next one: `1,2` and `1, 2` here, all other spacing and brackets by the walker. */
+export function nextLeaf(walker: ArrayWalker, bytes: Uint8Array, at: number, leaves: number): number {
+  if (bytes[at] === 0x2c) {
+    const c = bytes[at + 1]!;
+    if (c > 0x20 && c < 0x5b) return at + 1;
+    if (c === 0x20) {
+      const second = bytes[at + 2]!;
+      if (second > 0x20 && second < 0x5b) return at + 2;
+    }
+  }
+  return walker.next(at, leaves);
+}

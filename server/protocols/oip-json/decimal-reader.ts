@@ -1,9 +1,9 @@
 /** @hotpath turns one decimal literal into a double or a float32, for each number of a floating-point `data` array */
 
-const MIN_POWER = -330;
-const MAX_POWER = 330;
+export const MIN_POWER = -330;
+export const MAX_POWER = 330;
 /** 10^e as the nearest double, at e - MIN_POWER. */
-const POWERS = Float64Array.from({ length: MAX_POWER - MIN_POWER + 1 }, (_, i) => Number(`1e${i + MIN_POWER}`));
+export const POWERS: Float64Array = Float64Array.from({ length: MAX_POWER - MIN_POWER + 1 }, (_, i) => Number(`1e${i + MIN_POWER}`));
 
 /** 10^e is given to 106 bits for |e| up to here: what the double nearest to it lacks, at e + MAX_EXACT_SCALE. */
 const MAX_EXACT_SCALE = 80;
@@ -23,6 +23,14 @@ const SPLITTER = 134217729;
 /** Past this many digits the text goes to Number(); also how much of a literal's length is put up with. */
 const MAX_EXACT_DIGITS = 30;
 const MAX_LITERAL_BYTES = 1_024;
+
+/**
+ * Up to this mantissa, at most seven digits past the exact ones, two roundings each, and two for the scaling: the error is below 2^-47 of the value. When both ends of that interval round to the same
+ * float32, so does the right double between them.
+ */
+export const MOST_MANTISSA = 1e22;
+export const BELOW: number = 1 - 2 ** -47;
+export const ABOVE: number = 1 + 2 ** -47;
 
 /**
  * Reads numbers of JSON's grammar. One `read` leaves the literal's parts here; `toDouble` and `toFloat32` finish it. Both round exactly as JSON.parse does
@@ -105,12 +113,10 @@ export class DecimalReader {
     let value: number;
     if (mantissa < 9007199254740992 && exponent >= -22 && exponent <= 22) {
       value = exponent < 0 ? mantissa / POWERS[-exponent - MIN_POWER]! : mantissa * POWERS[exponent - MIN_POWER]!;
-    } else if (mantissa < 1e22 && exponent >= MIN_POWER && exponent <= MAX_POWER) {
-      // At most seven digits past the exact ones, two roundings each, and two for the scaling: the error is below 2^-47 of the value. When both
-      // ends of that interval round to the same float32, so does the right double between them.
+    } else if (mantissa < MOST_MANTISSA && exponent >= MIN_POWER && exponent <= MAX_POWER) {
       const near = mantissa * POWERS[exponent - MIN_POWER]!;
-      value = Math.fround(near * (1 - 2 ** -47));
-      if (value !== Math.fround(near * (1 + 2 ** -47))) value = this.toDoubleInTwoParts(bytes);
+      value = Math.fround(near * BELOW);
+      if (value !== Math.fround(near * ABOVE)) value = this.toDoubleInTwoParts(bytes);
     } else {
       value = this.toDoubleInTwoParts(bytes);
     }

@@ -133,6 +133,23 @@ describe('floating point', () => {
     );
   });
 
+  test('FP32 of every number of digits before and behind the point, at every distance from the end of the bytes', () => {
+    const digits = '98765432109876543210123456';
+    for (let whole = 1; whole <= 12; whole++) {
+      for (let fraction = 0; fraction <= 26; fraction++) {
+        for (const ending of ['', 'e-7', 'E+3', 'e0012']) {
+          const text = `${digits.slice(0, whole)}${fraction === 0 ? '' : `.${digits.slice(26 - fraction)}`}${ending}`;
+          for (const sign of ['', '-']) {
+            const expected = Math.fround(JSON.parse(`${sign}${text}`) as number);
+            const written = `[0.${digits.slice(0, fraction)}1,${sign}${text}]`;
+            const first = Math.fround(JSON.parse(`0.${digits.slice(0, fraction)}1`) as number);
+            expect(f32(scan(written, 'FP32', [2])), written).toEqual([first, expected]);
+          }
+        }
+      }
+    }
+  });
+
   test('decimals at and beside the middle of two doubles, and of two float32s, round as JSON.parse does', () => {
     const word = new DataView(new ArrayBuffer(8));
     fc.assert(

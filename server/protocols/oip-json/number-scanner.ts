@@ -2,17 +2,12 @@
 
 import { byteSizeOf, type Datatype } from '../../../proto/datatype.ts';
 import { toBf16, toFp16 } from '../../../proto/float16.ts';
-import { ArrayWalker } from './array-walker.ts';
-import { DecimalReader } from './decimal-reader.ts';
-import { malformedJson } from './json-reader.ts';
+import { ArrayWalker, nextLeaf } from './array-walker.ts';
+import { scanFloats16, scanFp32, scanFp64 } from './float-scanner.ts';
 import { scanStrings } from './string-scanner.ts';
 
-const LETTER_I = 0x49;
-const LETTER_N = 0x4e;
 const TWO_32 = 4294967296;
 const BILLION = 1e9;
-
-const decimal = new DecimalReader();
 
 export interface ScannedTensor {
   /** The tensor's bytes, little-endian, row-major; nobody else's, and aligned to its elements. */
@@ -90,19 +85,6 @@ export function scanTensorData(
   }
   if (got !== count) throw walker.tooFew(got);
   return { data, end: walker.end };
-}
-
-/** Behind a leaf at `at` to the next one: `1,2` and `1, 2` here, all other spacing and brackets by the walker. */
-function nextLeaf(walker: ArrayWalker, bytes: Uint8Array, at: number, leaves: number): number {
-  if (bytes[at] === 0x2c) {
-    const c = bytes[at + 1]!;
-    if (c > 0x20 && c < 0x5b) return at + 1;
-    if (c === 0x20) {
-      const second = bytes[at + 2]!;
-      if (second > 0x20 && second < 0x5b) return at + 2;
-    }
-  }
-  return walker.next(at, leaves);
 }
 
 function scanBooleans(walker: ArrayWalker, at: number, out: Uint8Array, room: number): number {
@@ -224,94 +206,4 @@ function scanIntegers64(walker: ArrayWalker, at: number, out: Uint32Array, room:
 
 function wrongInteger64(walker: ArrayWalker, at: number, index: number, isSigned: boolean): Error {
   return walker.wrongLeaf(at, index, isSigned ? integerRange(-(2n ** 63n), 2n ** 63n - 1n) : integerRange(0, 2n ** 64n - 1n));
-}
-
-function scanFp32(walker: ArrayWalker, at: number, out: Float32Array, room: number): number {
-  const bytes = walker.bytes;
-  let i = 0;
-  for (at = walker.first(at); at >= 0; at = nextLeaf(walker, bytes, at, i)) {
-    if (i === room) throw walker.tooMany(at);
-    if (decimal.read(bytes, at)) {
-      const value = decimal.toFloat32(bytes);
-      if (value - value !== 0) throw walker.wrongLeaf(at, i, 'a number within its range');
-      out[i++] = value;
-      at = decimal.end;
-    } else {
-      out[i] = specialValue(walker, at, i);
-      i++;
-      at = specialEnd;
-    }
-  }
-  return i;
-}
-
-function scanFp64(walker: ArrayWalker, at: number, out: Float64Array, room: number): number {
-  const bytes = walker.bytes;
-  let i = 0;
-  for (at = walker.first(at); at >= 0; at = nextLeaf(walker, bytes, at, i)) {
-    if (i === room) throw walker.tooMany(at);
-    if (decimal.read(bytes, at)) {
-      const value = decimal.toDouble(bytes);
-      if (value - value !== 0) throw walker.wrongLeaf(at, i, 'a number within its range');
-      out[i++] = value;
-      at = decimal.end;
-    } else {
-      out[i] = specialValue(walker, at, i);
-      i++;
-      at = specialEnd;
-    }
-  }
-  return i;
-}
-
-function scanFloats16(walker: ArrayWalker, at: number, out: Uint16Array, room: number, round: (value: number) => number): number {
-  const bytes = walker.bytes;
-  let i = 0;
-  for (at = walker.first(at); at >= 0; at = nextLeaf(walker, bytes, at, i)) {
-    if (i === room) throw walker.tooMany(at);
-    if (decimal.read(bytes, at)) {
-      const value = decimal.toDouble(bytes);
-      const bits = value - value === 0 ? round(value) : -1;
-      if (bits < 0) throw walker.wrongLeaf(at, i, 'a number within its range');
-      out[i++] = bits;
-      at = decimal.end;
-    } else {
-      out[i] = round(specialValue(walker, at, i));
-      i++;
-      at = specialEnd;
-    }
-  }
-  return i;
-}
-
-/** Behind what {@link specialValue} took. */
-let specialEnd = 0;
-
-const SPECIALS: readonly (readonly [string, number])[] = [
-  ['NaN', Number.NaN],
-  ['Infinity', Number.POSITIVE_INFINITY],
-  ['-Infinity', Number.NEGATIVE_INFINITY],
-  ['Inf', Number.POSITIVE_INFINITY],
-  ['-Inf', Number.NEGATIVE_INFINITY],
-];
-
-/** Not-a-number and the infinities, bare or in quotes; refuses everything else. */
-function specialValue(walker: ArrayWalker, at: number, index: number): number {
-  const bytes = walker.bytes;
-  const isQuoted = bytes[at] === 0x22;
-  const start = isQuoted ? at + 1 : at;
-  const first = bytes[start] === 0x2d ? bytes[start + 1] : bytes[start];
-  if (first === LETTER_I || first === LETTER_N) {
-    for (const [word, value] of SPECIALS) {
-      let length = 0;
-      while (length < word.length && bytes[start + length] === word.charCodeAt(length)) length++;
-      if (length < word.length) continue;
-      const next = bytes[start + length]!;
-      if (isQuoted ? next !== 0x22 : (next | 0x20) >= 0x61 && (next | 0x20) <= 0x7a) continue;
-      specialEnd = start + length + (isQuoted ? 1 : 0);
-      return value;
-    }
-  }
-  if (bytes[at] === undefined) throw malformedJson(`${walker.label()}.data: unterminated array`, at);
-  throw walker.wrongLeaf(at, index, 'a number, or NaN, Infinity, -Infinity');
 }

@@ -1,26 +1,18 @@
-/** @hotpath what the calls of both kinds have in common: deadline, cancelling, metadata, status. Shared listeners find the call on the stream (measured by grpc-transport.bench.ts) */
+/** @hotpath what the calls of both kinds have in common: deadline, cancelling, metadata, status (measured by grpc-transport.bench.ts) */
 
-import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import { inflateBody } from '../content-encoding.ts';
+import type { MessagePool } from '../message-pool.ts';
 import type { RpcCall, RpcCancelListener } from '../rpc-call.ts';
-import type { MessagePool } from './message-pool.ts';
+import type { GrpcConnection } from './grpc-connection.ts';
+import { CANCEL } from './http2/http2-frames.ts';
+import type { Http2Stream, StreamHandler } from './http2/http2-stream.ts';
 import { MessageReader, type MessageSink, requestTooLarge } from './message-reader.ts';
 import * as refusals from './rpc-refusals.ts';
-import { errorTrailers, OK_TRAILERS } from './status-trailers.ts';
+import { CODED_RESPONSE_HEADS, endBlock, RESPONSE_HEAD } from './status-trailers.ts';
 
-/** Messages up to this go out in one write with their prefix, copied; larger ones are not copied. */
-const MAX_COPIED_BYTES = 16 * 1024;
 /** A timer holds no more; a later deadline is looked at again then. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-
-const RESPONSE_HEADERS: OutgoingHttpHeaders = Object.freeze({ ':status': 200, 'content-type': 'application/grpc' });
-const CODED_RESPONSE_HEADERS: Readonly<Record<'gzip' | 'deflate', OutgoingHttpHeaders>> = Object.freeze({
-  gzip: Object.freeze({ ...RESPONSE_HEADERS, 'grpc-encoding': 'gzip' }),
-  deflate: Object.freeze({ ...RESPONSE_HEADERS, 'grpc-encoding': 'deflate' }),
-});
-const WITH_TRAILERS = Object.freeze({ waitForTrailers: true, sendDate: false });
-const END_STREAM = Object.freeze({ endStream: true, sendDate: false });
 
 /** The transport, as its calls see it. */
 export interface GrpcCallHost {
@@ -32,16 +24,12 @@ export interface GrpcCallHost {
   reserve(bytes: number): boolean;
   release(bytes: number): void;
   /** Counts bytes of answers that the client has not taken; negative: they are gone. */
-  holdAnswer(stream: ServerHttp2Stream, bytes: number): void;
+  holdAnswer(connection: GrpcConnection, bytes: number): void;
   callClosed(call: GrpcCall): void;
   onError(error: unknown): void;
 }
 
-interface CallStream extends ServerHttp2Stream {
-  nereidCall: GrpcCall;
-}
-
-export abstract class GrpcCall implements RpcCall, MessageSink {
+export abstract class GrpcCall implements RpcCall, MessageSink, StreamHandler {
   readonly deadlineMs: number;
   isCancelled = false;
   cancelListener: RpcCancelListener | null = null;
@@ -50,7 +38,7 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
   /** For the transport's sweep: `progress` at the last one, and how many found it the same. */
   lastProgress = -1;
   stalledSweeps = 0;
-  protected readonly stream: ServerHttp2Stream;
+  protected readonly stream: Http2Stream;
   protected readonly host: GrpcCallHost;
   protected readonly reader: MessageReader;
   /** A message is being decompressed. */
@@ -59,37 +47,36 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
   protected isPaused = false;
   /** The last DATA frame has been read. */
   protected hasRequestEnded = false;
-  readonly #headers: IncomingHttpHeaders;
+  readonly #connection: GrpcConnection;
   #timer: NodeJS.Timeout | null = null;
   #reservedBytes = 0;
   #answerBytes = 0;
   #isClosed = false;
-  #trailers: OutgoingHttpHeaders = OK_TRAILERS;
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
+  constructor(stream: Http2Stream, connection: GrpcConnection, host: GrpcCallHost, timeoutMs: number) {
     this.stream = stream;
     this.host = host;
-    this.#headers = headers;
+    this.#connection = connection;
     this.reader = new MessageReader(this, host.maxReceiveBytes);
+    this.deadlineMs = timeoutMs;
+    if (timeoutMs === Number.POSITIVE_INFINITY) return;
     this.deadlineMs = performance.now() + timeoutMs;
-    if (timeoutMs !== Number.POSITIVE_INFINITY) this.#timer = setTimeout(onDeadline, Math.min(Math.ceil(timeoutMs), MAX_TIMER_MS), this);
+    this.#timer = setTimeout(onDeadline, Math.min(Math.ceil(timeoutMs), MAX_TIMER_MS), this);
   }
 
   metadata(key: string): string {
-    const value = this.#headers[key];
-    if (value === undefined) return '';
-    return typeof value === 'string' ? value : value.join(', ');
+    return this.stream.headers.get(key);
   }
 
   fail(error: InferenceError): void {
-    if (!this.isEnded) this.finish(errorTrailers(error));
+    if (!this.isEnded) this.finish(error);
   }
 
   /** Ends the call for a reason of the transport's: whoever works for it hears. */
   protected refuse(error: InferenceError): void {
     if (this.isEnded) return;
     const listener = this.cancelListener;
-    this.finish(errorTrailers(error));
+    this.finish(error);
     this.#cancel(listener);
   }
 
@@ -101,27 +88,17 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
   /** The transport drains. */
   drainRequested(): void {}
 
-  /** To be called once, when the call's fields are all set: bytes may come from here on. */
-  listen(): void {
-    const { stream } = this;
-    (stream as CallStream).nereidCall = this;
-    stream.on('data', onData);
-    stream.on('end', onEnd);
-    stream.on('close', onClose);
-    stream.on('wantTrailers', onWantTrailers);
-  }
-
   /**
    * Grows, or shrinks, as long as the client does its part; -1 when nothing is expected of it.
    */
   progress(): number {
-    if (this.isEnded) return this.stream.bufferSize;
+    if (this.isEnded) return this.stream.pendingBytes;
     return this.awaitsBytes() ? this.reader.receivedBytes : -1;
   }
 
   /** The client has not done its part for `stallMs`. */
   cutOff(stallMs: number): void {
-    if (this.isEnded) this.stream.close(constants.NGHTTP2_CANCEL);
+    if (this.isEnded) this.stream.reset(CANCEL);
     else this.refuse(refusals.requestStalled(stallMs));
   }
 
@@ -137,7 +114,7 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
   holdAnswer(bytes: number): void {
     if (this.#isClosed || bytes === 0) return;
     this.#answerBytes += bytes;
-    this.host.holdAnswer(this.stream, bytes);
+    this.host.holdAnswer(this.#connection, bytes);
   }
 
   /** Memory for a message put together from frames. */
@@ -191,47 +168,15 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
     return null;
   }
 
-  protected sendHeaders(coding: 'gzip' | 'deflate' | null): void {
-    this.stream.respond(coding === null ? RESPONSE_HEADERS : CODED_RESPONSE_HEADERS[coding], WITH_TRAILERS);
+  protected responseHead(coding: 'gzip' | 'deflate' | null): Buffer {
+    return coding === null ? RESPONSE_HEAD : CODED_RESPONSE_HEADS[coding];
   }
 
-  /** Puts a message on its way; `isLast`: nothing follows but the trailers. */
-  protected writeMessage(message: Uint8Array, isCompressed: boolean, isLast: boolean): void {
-    const { stream } = this;
-    const { length } = message;
-    const isCopied = length <= MAX_COPIED_BYTES;
-    const head = Buffer.allocUnsafe(isCopied ? length + 5 : 5);
-    head[0] = isCompressed ? 1 : 0;
-    head.writeUInt32BE(length, 1);
-    if (isCopied) {
-      head.set(message, 5);
-      if (isLast) stream.end(head);
-      else stream.write(head);
-      return;
-    }
-    stream.cork();
-    stream.write(head);
-    if (isLast) stream.end(message);
-    else {
-      stream.write(message);
-      stream.uncork();
-    }
-  }
-
-  /** Decides the status. What was written before still goes out. */
-  protected finish(trailers: OutgoingHttpHeaders): void {
+  /** Decides the status; null: OK. What was sent before still goes out. */
+  protected finish(error: InferenceError | null): void {
     const { stream } = this;
     this.settle();
-    this.#trailers = trailers;
-    if (stream.destroyed || stream.closed) return;
-    if (stream.headersSent) {
-      stream.end();
-    } else {
-      stream.respond({ ...RESPONSE_HEADERS, ...trailers }, END_STREAM);
-      this.#refuseRest();
-    }
-    // What comes from here on is read and dropped, so that the stream can close.
-    stream.resume();
+    if (!stream.isClosed) stream.sendEnd(endBlock(error, !stream.hasHeadersSent));
   }
 
   /** From here on the answer is the stream's business. */
@@ -253,37 +198,33 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
     this.refuse(refusals.deadlinePassed());
   }
 
-  receive(chunk: Buffer): void {
-    if (this.isEnded) return;
+  onData(chunk: Buffer, from: number, to: number): void {
     try {
-      this.reader.read(chunk);
-      if (this.reader.isHeld && !this.isEnded) this.stream.pause();
+      // Once the call has ended they are dropped, and the client may go on, so that it comes to read its answer.
+      if (!this.isEnded) this.reader.read(chunk, from, to);
+      if (!this.reader.isHeld || this.isEnded) this.stream.returnWindow();
     } catch (error) {
       this.handlerFailed(error);
     }
   }
 
-  endRequest(): void {
+  onRequestEnd(): void {
     this.hasRequestEnded = true;
     this.#requestGoesOn();
   }
 
-  close(): void {
+  onDrain(): void {}
+
+  onClose(): void {
     const listener = this.cancelListener;
     const isCutShort = !this.isEnded;
     this.settle();
     this.releaseReserved();
     this.holdAnswer(-this.#answerBytes);
     this.#isClosed = true;
+    this.#connection.streamClosed();
     this.host.callClosed(this);
     if (isCutShort) this.#cancel(listener);
-  }
-
-  sendTrailers(): void {
-    if (this.stream.destroyed || this.stream.closed) return;
-    this.stream.sendTrailers(this.#trailers);
-    // Trailers leave in an immediate; the reset of what the client may still be sending must come after them.
-    if (!this.hasRequestEnded) setImmediate(refuseRest, this);
   }
 
   /** Nothing is in the way of further messages, or one thing less. */
@@ -296,17 +237,9 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
   /** Reads on, or ends. */
   #requestGoesOn(): void {
     if (this.isEnded || this.isInflating || this.isPaused) return;
-    if (!this.hasRequestEnded) this.stream.resume();
+    if (!this.hasRequestEnded) this.stream.returnWindow();
     else if (this.reader.isBetweenMessages) this.requestEnded();
     else this.refuse(refusals.truncatedMessage());
-  }
-
-  refuseRest(): void {
-    this.#refuseRest();
-  }
-
-  #refuseRest(): void {
-    if (!this.hasRequestEnded && !this.stream.destroyed) this.stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
   #inflate(message: Buffer): void {
@@ -347,24 +280,4 @@ export abstract class GrpcCall implements RpcCall, MessageSink {
 
 function onDeadline(call: GrpcCall): void {
   call.expire();
-}
-
-function refuseRest(call: GrpcCall): void {
-  call.refuseRest();
-}
-
-function onData(this: ServerHttp2Stream, chunk: Buffer): void {
-  (this as CallStream).nereidCall.receive(chunk);
-}
-
-function onEnd(this: ServerHttp2Stream): void {
-  (this as CallStream).nereidCall.endRequest();
-}
-
-function onClose(this: ServerHttp2Stream): void {
-  (this as CallStream).nereidCall.close();
-}
-
-function onWantTrailers(this: ServerHttp2Stream): void {
-  (this as CallStream).nereidCall.sendTrailers();
 }

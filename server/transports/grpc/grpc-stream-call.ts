@@ -1,11 +1,11 @@
 /** @hotpath a call with messages both ways; a send is a write, an object only while a message is being compressed (measured by grpc-transport.bench.ts) */
 
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { compressBody } from '../content-encoding.ts';
 import type { StreamCall, StreamListener, StreamMethod } from '../rpc-call.ts';
 import { GrpcCall, type GrpcCallHost } from './grpc-call.ts';
+import type { GrpcConnection } from './grpc-connection.ts';
+import type { Http2Stream } from './http2/http2-stream.ts';
 import * as refusals from './rpc-refusals.ts';
-import { OK_TRAILERS } from './status-trailers.ts';
 
 /** Bytes on their way to a client from which on its sender is told to hold back. */
 const MAX_UNSENT_BYTES = 256 * 1024;
@@ -29,13 +29,12 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   /** Of what is on its way, those that count among the answers that clients do not take. */
   #countedBytes = 0;
 
-  constructor(method: StreamMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
-    super(stream, headers, host, timeoutMs);
+  constructor(method: StreamMethod, stream: Http2Stream, connection: GrpcConnection, host: GrpcCallHost, timeoutMs: number) {
+    super(stream, connection, host, timeoutMs);
     this.#method = method;
   }
 
   open(): void {
-    this.stream.on('drain', onDrain);
     try {
       this.#method.open(this);
     } catch (error) {
@@ -44,20 +43,20 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   }
 
   send(message: Uint8Array, compress?: boolean): boolean {
-    if (this.isEnded || this.#isEnding || this.stream.destroyed || this.stream.closed) return false;
+    if (this.isEnded || this.#isEnding || this.stream.isClosed) return false;
     const { length } = message;
     if (length > this.host.maxSendBytes) {
       this.refuse(refusals.responseTooLarge(length, this.host.maxSendBytes));
       return false;
     }
-    if (!this.stream.headersSent) {
+    if (!this.stream.hasHeadersSent) {
       this.#coding = this.responseCoding();
-      this.sendHeaders(this.#coding);
+      this.stream.sendHeaders(this.responseHead(this.#coding));
     }
     if (compress === true && this.#coding !== null) this.#sendCompressed(message, this.#coding);
     else if (this.#waiting.length > 0) this.#wait({ bytes: message, isReady: true, isCompressed: false });
-    else this.writeMessage(message, false, false);
-    const unsentBytes = this.stream.writableLength + this.#waitingBytes;
+    else this.stream.sendMessage(0, message);
+    const unsentBytes = this.stream.pendingBytes + this.#waitingBytes;
     this.#isHeldBack = unsentBytes >= MAX_UNSENT_BYTES;
     if (!this.#isHeldBack) return true;
     this.#count(unsentBytes);
@@ -67,7 +66,6 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   pause(): void {
     this.isPaused = true;
     this.reader.isHeld = true;
-    if (!this.isEnded) this.stream.pause();
   }
 
   resume(): void {
@@ -79,11 +77,11 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   end(): void {
     if (this.isEnded || this.#isEnding) return;
     if (this.#waiting.length > 0) this.#isEnding = true;
-    else this.finish(OK_TRAILERS);
+    else this.finish(null);
   }
 
-  drained(): void {
-    if (!this.#isHeldBack || this.isEnded || this.stream.writableLength + this.#waitingBytes >= MAX_UNSENT_BYTES) return;
+  override onDrain(): void {
+    if (!this.#isHeldBack || this.isEnded || this.stream.pendingBytes + this.#waitingBytes >= MAX_UNSENT_BYTES) return;
     this.#isHeldBack = false;
     this.#count(0);
     try {
@@ -150,22 +148,18 @@ export class GrpcStreamCall extends GrpcCall implements StreamCall {
   }
 
   #sendWaiting(): void {
-    if (this.stream.destroyed || this.stream.closed) return;
+    if (this.stream.isClosed) return;
     let sent = 0;
     for (const { bytes, isReady, isCompressed } of this.#waiting) {
       if (!isReady) break;
       sent += 1;
       this.#waitingBytes -= bytes.length;
-      this.writeMessage(bytes, isCompressed, false);
+      this.stream.sendMessage(isCompressed ? 1 : 0, bytes);
     }
     this.#waiting.splice(0, sent);
     if (this.#waiting.length > 0) return;
-    if (this.#isEnding) this.finish(OK_TRAILERS);
-    // Without a write that is too much for the stream, no 'drain' will come.
-    else if (!this.stream.writableNeedDrain) this.drained();
+    if (this.#isEnding) this.finish(null);
+    // Where nothing waits in the stream, no 'drain' will come.
+    else if (!this.stream.wantsDrain) this.onDrain();
   }
-}
-
-function onDrain(this: ServerHttp2Stream): void {
-  (this as ServerHttp2Stream & { nereidCall: GrpcStreamCall }).nereidCall.drained();
 }

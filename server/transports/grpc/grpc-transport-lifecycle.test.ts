@@ -117,6 +117,14 @@ describe('TLS', () => {
     expect((await failure(callUnary(fixture.client(transport), 'Echo', 'x'))).code).toBe(status.UNAVAILABLE);
   });
 
+  test('serves large messages', async () => {
+    const transport = await fixture.serve({ tls: { certFile, keyFile, caFile: null, requireClientCertificate: false } });
+    const client = fixture.client(transport, {}, credentials.createSsl(authority));
+    const message = Buffer.alloc(3 * 1024 * 1024, 'secret ');
+    const answers = await Promise.all(Array.from({ length: 4 }, () => callUnary(client, 'Echo', message)));
+    expect(answers.every((answer) => answer.equals(message))).toBe(true);
+  });
+
   test('mutual: takes a certificate that the authority signed, and no other', async () => {
     const transport = await fixture.serve({
       tls: { certFile, keyFile, caFile: fixtureFile('client-authority.cert.pem'), requireClientCertificate: true },

@@ -1,55 +1,40 @@
-/** @hotpath the gRPC protocol over node:http2: finds each call's method and checks its headers; limits, drain. One object per call */
+/** @hotpath the gRPC protocol over HTTP/2: finds each call's method and checks its headers; limits, drain. One object per call */
 
 import { readFileSync } from 'node:fs';
-import {
-  constants,
-  createSecureServer,
-  createServer,
-  type Http2SecureServer,
-  type Http2Server,
-  type IncomingHttpHeaders,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createSecureServer } from 'node:tls';
 import type { InferenceError } from '../../../proto/inference-error.ts';
 import { checkTlsFiles, listenFailure, tlsFailure } from '../listen-failure.ts';
+import { MessagePool } from '../message-pool.ts';
 import type { RpcMethod, RpcTransport, RpcTransportOptions, StartRpcTransport } from '../rpc-call.ts';
+import type { CallPlan } from './call-plan.ts';
 import type { GrpcCall, GrpcCallHost } from './grpc-call.ts';
-import { CALL_WINDOW_BYTES, GrpcConnection, type OpenStreams } from './grpc-connection.ts';
+import { GrpcConnection, type GrpcConnectionHost } from './grpc-connection.ts';
 import { GrpcStreamCall } from './grpc-stream-call.ts';
 import { parseGrpcTimeout } from './grpc-timeout.ts';
 import { DEFAULT_LIMITS, type GrpcTransportLimits } from './grpc-transport-limits.ts';
 import { GrpcUnaryCall } from './grpc-unary-call.ts';
-import { MessagePool } from './message-pool.ts';
+import { OutputBlocks } from './http2/connection-output.ts';
+import { encodeHeaderBlock } from './http2/header-block.ts';
+import type { Http2Stream, StreamHandler } from './http2/http2-stream.ts';
+import type { RequestHeaders } from './http2/request-headers.ts';
 import * as refusals from './rpc-refusals.ts';
-import { errorTrailers } from './status-trailers.ts';
+import { refusalBlock } from './status-trailers.ts';
 
-/** Entries of one request's metadata; more of them cost more than they can say. */
-const MAX_METADATA_ENTRIES = 128;
-/** HTTP/2 counts this much per entry on top of name and value, bytes. */
-const METADATA_ENTRY_BYTES = 32;
-/**
- * MB, the most there can be: node:http2 (20.20) miscounts a session's memory when large uploads are reset, and would turn its later calls away. What a client can make
- * a session need is bounded by the limits here.
- */
-const MAX_SESSION_MEMORY = 2 ** 32 - 1;
-/** Calls over the limit, or refused by that miscount, after which the connection is ended: its client opens another. */
-const MAX_REJECTED_CALLS = 10;
 /** For the status of what is cut off to leave, ms. */
 const LAST_WORD_MS = 100;
-const STREAM_IS_OVER = Object.freeze({ endStream: true, sendDate: false });
+/** For what no gRPC client sends. */
+const METHOD_NOT_ALLOWED: Buffer = encodeHeaderBlock({ ':status': '405', allow: 'POST' });
+const UNSUPPORTED_MEDIA_TYPE: Buffer = encodeHeaderBlock({ ':status': '415' });
 
 const MIN_BUFFERED_BYTES = 256 * 1024 * 1024;
 const MIN_ANSWER_BYTES = 512 * 1024 * 1024;
 /** A stall is seen at the first of these that comes a quarter of `stallMs` after another, four times over. */
 const SWEEPS_PER_STALL = 4;
 
-interface ConnectedStream extends ServerHttp2Stream {
-  nereidConnection: GrpcConnection;
-}
-
-class GrpcTransport implements RpcTransport, GrpcCallHost {
+class GrpcTransport implements RpcTransport, GrpcCallHost, GrpcConnectionHost {
+  readonly blocks: OutputBlocks = new OutputBlocks();
+  openStreams = 0;
   readonly pool: MessagePool = new MessagePool();
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
@@ -58,12 +43,11 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
   readonly #limits: GrpcTransportLimits;
   readonly #maxBufferedBytes: number;
   readonly #methods: ReadonlyMap<string, RpcMethod>;
-  readonly #server: Http2Server | Http2SecureServer;
-  readonly #connections = new Map<ServerHttp2Session, GrpcConnection>();
+  readonly #server: Server;
+  readonly #connections = new Set<GrpcConnection>();
   /** Sockets whose TLS handshake is not over, by the client's address. */
   readonly #handshaking = new Map<string, Socket>();
   readonly #calls = new Set<GrpcCall>();
-  readonly #open: OpenStreams = { count: 0 };
   readonly #sweepTimer: NodeJS.Timeout;
   #bufferedBytes = 0;
   readonly #maxAnswerBytes: number;
@@ -85,10 +69,7 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     const server = makeServer(options, limits);
     this.#server = server;
     server.maxConnections = options.maxConnections;
-    server.on('session', (session: ServerHttp2Session) => this.#onSession(session));
-    server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, rawHeaders: string[]) =>
-      this.#onStream(stream, headers, rawHeaders),
-    );
+    server.on(options.tls === null ? 'connection' : 'secureConnection', (socket: Socket) => this.#onConnection(socket));
     if (options.tls !== null) this.#trackHandshakes(server);
     this.#sweepTimer = setInterval(() => this.#sweep(), limits.stallMs / SWEEPS_PER_STALL).unref();
   }
@@ -137,16 +118,19 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     this.#bufferedBytes -= bytes;
   }
 
-  holdAnswer(stream: ServerHttp2Stream, bytes: number): void {
-    const { nereidConnection } = stream as ConnectedStream;
-    if (nereidConnection.isEvicted) return;
-    nereidConnection.answerBytes += bytes;
+  holdAnswer(connection: GrpcConnection, bytes: number): void {
+    if (connection.isEvicted) return;
+    connection.answerBytes += bytes;
     this.#answerBytes += bytes;
     if (bytes > 0 && this.#answerBytes > this.#maxAnswerBytes) this.#evictStalled();
   }
 
   callClosed(call: GrpcCall): void {
     this.#calls.delete(call);
+  }
+
+  connectionClosed(connection: GrpcConnection): void {
+    this.#connections.delete(connection);
   }
 
   onError(error: unknown): void {
@@ -162,17 +146,17 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
         }),
       );
       for (const socket of this.#handshaking.values()) socket.destroy();
-      for (const connection of this.#connections.values()) connection.retire();
+      for (const connection of this.#connections) connection.retire();
       for (const call of this.#calls) call.drainRequested();
     }
     return this.#closed;
   }
 
   #destroyAll(): void {
-    for (const connection of this.#connections.values()) connection.destroy();
+    for (const connection of this.#connections) connection.destroy();
   }
 
-  #trackHandshakes(server: Http2Server | Http2SecureServer): void {
+  #trackHandshakes(server: Server): void {
     server.on('connection', (socket: Socket) => {
       const address = addressOf(socket);
       this.#handshaking.set(address, socket);
@@ -181,54 +165,32 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     server.on('secureConnection', (socket: Socket) => this.#handshaking.delete(addressOf(socket)));
   }
 
-  #onSession(session: ServerHttp2Session): void {
-    const { keepaliveTimeMs, keepaliveTimeoutMs, maxConnectionAgeMs, maxConnectionAgeGraceMs } = this.#options;
-    const { handshakeTimeoutMs } = this.#limits;
+  #onConnection(socket: Socket): void {
     // Bytes of a paused call wait in its window, which no count sees: each further connection gets a smaller one.
     const window = this.#maxBufferedBytes / (this.#connections.size + 1);
-    const times = { handshakeTimeoutMs, keepaliveTimeMs, keepaliveTimeoutMs, maxConnectionAgeMs, maxConnectionAgeGraceMs };
-    const connection = new GrpcConnection(session, times, this.#open, window);
-    this.#connections.set(session, connection);
-    session.once('close', () => this.#connections.delete(session));
+    const options = { ...this.#options, handshakeTimeoutMs: this.#limits.handshakeTimeoutMs };
+    const connection = new GrpcConnection(socket, options, this, window);
+    this.#connections.add(connection);
     if (this.#closed !== null) connection.retire();
   }
 
-  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
-    const connection = this.#connections.get(stream.session as ServerHttp2Session);
-    // An error of a stream is the client's or the connection's, and its 'close' follows.
-    stream.on('error', ignore);
-    if (stream.destroyed || stream.closed) return;
-    if (connection === undefined || connection.isEvicted) return;
-    if (this.#open.count >= this.#limits.maxCalls && this.#evictLargest() === connection) return;
+  onRequest(stream: Http2Stream, connection: GrpcConnection): void {
+    if (this.openStreams >= this.#limits.maxCalls && this.#evictLargest() === connection) return;
     connection.streamOpened();
-    (stream as ConnectedStream).nereidConnection = connection;
-    stream.on('close', onStreamClose);
-    const status = httpRefusal(headers);
-    if (status !== 0) {
-      refuseHttp(stream, status);
-      return;
-    }
-    const path = headers[':path'] ?? '';
-    const method = this.#methods.get(path);
-    if (method === undefined) {
-      refuse(stream, refusals.unknownMethod(path, this.#methods.keys()));
-      return;
-    }
-    const timeout = headers['grpc-timeout'];
-    const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : parseGrpcTimeout(String(timeout));
-    const refusal = this.#refusal(headers, rawHeaders, timeoutMs);
-    if (refusal !== null) {
-      refuse(stream, refusal);
-      return;
-    }
-    if (method.kind === 'unary') {
-      const call = new GrpcUnaryCall(method, stream, headers, this, timeoutMs);
+    const { headers } = stream;
+    headers.plan ??= this.#plan(headers);
+    const { plan } = headers;
+    if (plan.method === null) {
+      stream.handler = new RefusedCall(connection);
+      stream.sendEnd(plan.refusal);
+    } else if (plan.method.kind === 'unary') {
+      const call = new GrpcUnaryCall(plan.method, stream, connection, this, plan.timeoutMs);
+      stream.handler = call;
       this.#calls.add(call);
-      call.listen();
     } else {
-      const call = new GrpcStreamCall(method, stream, headers, this, timeoutMs);
+      const call = new GrpcStreamCall(plan.method, stream, connection, this, plan.timeoutMs);
+      stream.handler = call;
       this.#calls.add(call);
-      call.listen();
       call.open();
     }
   }
@@ -236,7 +198,7 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
   /** The one with the most open streams makes room for all others. */
   #evictLargest(): GrpcConnection | null {
     let largest: GrpcConnection | null = null;
-    for (const connection of this.#connections.values()) {
+    for (const connection of this.#connections) {
       if (!connection.isEvicted && (largest === null || connection.openStreams > largest.openStreams)) largest = connection;
     }
     if (largest !== null) this.#evict(largest);
@@ -250,7 +212,7 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     if (nowMs < this.#nextLookMs && !isFarOver) return;
     const { answerStallMs } = this.#limits;
     this.#nextLookMs = nowMs + answerStallMs / 10;
-    const holders = [...this.#connections.values()].filter(
+    const holders = [...this.#connections].filter(
       (connection) =>
         !connection.isEvicted && connection.answerBytes > 0 && (nowMs - connection.stalledSince(nowMs) >= answerStallMs || isFarOver),
     );
@@ -267,19 +229,24 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
     connection.evict();
   }
 
-  #refusal(headers: IncomingHttpHeaders, rawHeaders: readonly string[], timeoutMs: number): InferenceError | null {
-    const metadataBytes = countMetadataBytes(rawHeaders);
-    if (metadataBytes > this.#options.maxMetadataBytes) return refusals.metadataTooLarge(metadataBytes, this.#options.maxMetadataBytes);
-    const encoding = headers['grpc-encoding'];
-    if (encoding !== undefined && encoding !== 'identity' && encoding !== 'gzip' && encoding !== 'deflate') {
-      return refusals.unsupportedEncoding(String(encoding));
+  #plan(headers: RequestHeaders): CallPlan {
+    if (headers.method !== 'POST') return { method: null, refusal: METHOD_NOT_ALLOWED };
+    if (!isGrpcContentType(headers.get('content-type'))) return { method: null, refusal: UNSUPPORTED_MEDIA_TYPE };
+    const method = this.#methods.get(headers.path);
+    const timeout = headers.has('grpc-timeout') ? headers.get('grpc-timeout') : null;
+    const timeoutMs = timeout === null ? Number.POSITIVE_INFINITY : parseGrpcTimeout(timeout);
+    const encoding = headers.get('grpc-encoding');
+    const { maxMetadataBytes } = this.#options;
+    if (method === undefined) return refused(refusals.unknownMethod(headers.path, this.#methods.keys()));
+    if (headers.listBytes > maxMetadataBytes) return refused(refusals.metadataTooLarge(headers.listBytes, maxMetadataBytes));
+    if (encoding !== '' && encoding !== 'identity' && encoding !== 'gzip' && encoding !== 'deflate') {
+      return refused(refusals.unsupportedEncoding(encoding));
     }
-    if (timeoutMs < 0) return refusals.malformedTimeout(String(headers['grpc-timeout']));
-    return timeoutMs === 0 ? refusals.deadlinePassed() : null;
+    if (timeoutMs < 0) return refused(refusals.malformedTimeout(timeout ?? ''));
+    return timeoutMs === 0 ? refused(refusals.deadlinePassed()) : { method, timeoutMs };
   }
 
   #sweep(): void {
-    for (const connection of this.#connections.values()) connection.probe();
     for (const call of this.#calls) {
       const progress = call.progress();
       if (progress < 0 || progress !== call.lastProgress) {
@@ -290,22 +257,12 @@ class GrpcTransport implements RpcTransport, GrpcCallHost {
   }
 }
 
-function makeServer(options: RpcTransportOptions, limits: GrpcTransportLimits): Http2Server | Http2SecureServer {
-  const common = {
-    settings: {
-      initialWindowSize: CALL_WINDOW_BYTES,
-      maxConcurrentStreams: options.maxConcurrentCalls,
-      // Above this node:http2 resets the call. Up to it the refusal is a sentence.
-      maxHeaderListSize: 2 * options.maxMetadataBytes,
-    },
-    maxHeaderListPairs: MAX_METADATA_ENTRIES,
-    maxSessionMemory: MAX_SESSION_MEMORY,
-    maxSessionRejectedStreams: MAX_REJECTED_CALLS,
-  };
+function makeServer(options: RpcTransportOptions, limits: GrpcTransportLimits): Server {
   const { tls } = options;
-  if (tls === null) return createServer(common);
+  if (tls === null) return createServer({ noDelay: true });
   return createSecureServer({
-    ...common,
+    noDelay: true,
+    ALPNProtocols: ['h2'],
     cert: readFileSync(tls.certFile),
     key: readFileSync(tls.keyFile),
     ...(tls.requireClientCertificate && tls.caFile !== null
@@ -316,49 +273,33 @@ function makeServer(options: RpcTransportOptions, limits: GrpcTransportLimits): 
   });
 }
 
-/** The HTTP status for what no gRPC client sends; 0: it is a call. */
-function httpRefusal(headers: IncomingHttpHeaders): 0 | 405 | 415 {
-  if (headers[':method'] !== 'POST') return 405;
-  return isGrpcContentType(headers['content-type']) ? 0 : 415;
-}
-
 /** `application/grpc`, alone or as `+proto`, parameters allowed: messages are protobuf. */
-function isGrpcContentType(contentType: string | undefined): boolean {
-  if (contentType === undefined || !contentType.startsWith('application/grpc')) return false;
+function isGrpcContentType(contentType: string): boolean {
+  if (!contentType.startsWith('application/grpc')) return false;
   const rest = contentType.slice('application/grpc'.length);
   return rest === '' || rest === '+proto' || rest.startsWith(';') || rest.startsWith('+proto;');
 }
 
-function countMetadataBytes(rawHeaders: readonly string[]): number {
-  let bytes = (rawHeaders.length >> 1) * METADATA_ENTRY_BYTES;
-  for (let i = 0; i < rawHeaders.length; i++) bytes += rawHeaders[i]!.length;
-  return bytes;
+function refused(error: InferenceError): CallPlan {
+  return { method: null, refusal: refusalBlock(error) };
 }
 
-/** Before a call exists. */
-function refuse(stream: ServerHttp2Stream, error: InferenceError): void {
-  stream.respond(
-    { ':status': 200, 'content-type': 'application/grpc', 'grpc-accept-encoding': refusals.ACCEPTED_ENCODINGS, ...errorTrailers(error) },
-    STREAM_IS_OVER,
-  );
-  dropRest(stream);
-}
+/** What a client sends with a call that was refused is dropped. */
+class RefusedCall implements StreamHandler {
+  readonly #connection: GrpcConnection;
 
-function refuseHttp(stream: ServerHttp2Stream, status: 405 | 415): void {
-  stream.respond(status === 405 ? { ':status': status, allow: 'POST' } : { ':status': status }, STREAM_IS_OVER);
-  dropRest(stream);
-}
+  constructor(connection: GrpcConnection) {
+    this.#connection = connection;
+  }
 
-function dropRest(stream: ServerHttp2Stream): void {
-  stream.resume();
-  if (!stream.endAfterHeaders) stream.close(constants.NGHTTP2_NO_ERROR);
-}
+  onData(): void {}
+  onRequestEnd(): void {}
+  onDrain(): void {}
 
-function onStreamClose(this: ServerHttp2Stream): void {
-  (this as ConnectedStream).nereidConnection.streamClosed();
+  onClose(): void {
+    this.#connection.streamClosed();
+  }
 }
-
-function ignore(): void {}
 
 function addressOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort}`;

@@ -1,12 +1,14 @@
 /** @hotpath a unary call, from its one message to its one answer (measured by grpc-transport.bench.ts) */
 
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import { compressBody } from '../content-encoding.ts';
+import { MIN_POOLED_BYTES } from '../message-pool.ts';
 import type { UnaryCall, UnaryMethod } from '../rpc-call.ts';
 import { GrpcCall, type GrpcCallHost } from './grpc-call.ts';
-import { MIN_POOLED_BYTES } from './message-pool.ts';
+import type { GrpcConnection } from './grpc-connection.ts';
+import type { Http2Stream } from './http2/http2-stream.ts';
 import * as refusals from './rpc-refusals.ts';
+import { OK_TRAILERS } from './status-trailers.ts';
 
 const NO_MESSAGE: Uint8Array = new Uint8Array(0);
 
@@ -21,8 +23,8 @@ export class GrpcUnaryCall extends GrpcCall implements UnaryCall {
   #requestMemory: Buffer | null = null;
   #answerMemory: Buffer | null = null;
 
-  constructor(method: UnaryMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders, host: GrpcCallHost, timeoutMs: number) {
-    super(stream, headers, host, timeoutMs);
+  constructor(method: UnaryMethod, stream: Http2Stream, connection: GrpcConnection, host: GrpcCallHost, timeoutMs: number) {
+    super(stream, connection, host, timeoutMs);
     this.#method = method;
   }
 
@@ -41,15 +43,15 @@ export class GrpcUnaryCall extends GrpcCall implements UnaryCall {
     return memory.subarray(0, bytes);
   }
 
-  override close(): void {
+  override onClose(): void {
     // Only here is it sure that nobody looks at them any more: the request was answered, the answer has left.
-    const isInOrder = this.isAnswered && this.stream.writableFinished && this.stream.rstCode === constants.NGHTTP2_NO_ERROR;
+    const isInOrder = this.isAnswered && this.stream.isInOrder;
     const { pool } = this.host;
     if (isInOrder && this.#requestMemory !== null) pool.give(this.#requestMemory);
     if (isInOrder && this.#answerMemory !== null) pool.give(this.#answerMemory);
     this.#requestMemory = null;
     this.#answerMemory = null;
-    super.close();
+    super.onClose();
   }
 
   respond(message: Uint8Array, compress?: boolean): void {
@@ -92,9 +94,7 @@ export class GrpcUnaryCall extends GrpcCall implements UnaryCall {
   #answer(message: Uint8Array, coding: 'gzip' | 'deflate' | null): void {
     this.settle();
     this.isAnswered = true;
-    if (this.stream.destroyed || this.stream.closed) return;
-    this.sendHeaders(coding);
-    this.writeMessage(message, coding !== null, true);
+    this.stream.sendAnswer(this.responseHead(coding), coding === null ? 0 : 1, message, OK_TRAILERS);
   }
 
   #answerCompressed(message: Uint8Array, coding: 'gzip' | 'deflate'): void {

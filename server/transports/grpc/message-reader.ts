@@ -34,7 +34,10 @@ export class MessageReader {
   #at = 0;
   #parts: Buffer[] | null = null;
   #grown: Buffer | null = null;
+  /** What was not parsed yet: a view of a piece, or a copy of several. */
   #rest: Buffer | null = null;
+  #restBytes = 0;
+  #isRestCopied = false;
 
   constructor(sink: MessageSink, maxMessageBytes: number) {
     this.#sink = sink;
@@ -54,11 +57,12 @@ export class MessageReader {
     this.#rest = null;
   }
 
-  read(chunk: Buffer): void {
-    this.receivedBytes += chunk.length;
+  /** `chunk[from, to)` are new. */
+  read(chunk: Buffer, from = 0, to: number = chunk.length): void {
+    this.receivedBytes += to - from;
     if (this.#isStopped) return;
-    if (this.isHeld || this.#isParsing) this.#rest = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk]);
-    else this.#parse(chunk);
+    if (this.isHeld || this.#isParsing) this.#keep(chunk, from, to);
+    else this.#parse(chunk, from, to);
   }
 
   release(): void {
@@ -66,15 +70,35 @@ export class MessageReader {
     const rest = this.#rest;
     if (this.#isParsing || rest === null) return;
     this.#rest = null;
-    this.#parse(rest);
+    this.#parse(rest, 0, this.#restBytes);
   }
 
-  #parse(chunk: Buffer): void {
+  /** One piece as it came; with a second one they are copied together, into twice the room, so that many small ones cost little more than their bytes. */
+  #keep(chunk: Buffer, from: number, to: number): void {
+    const rest = this.#rest;
+    if (rest === null) {
+      this.#rest = chunk.subarray(from, to);
+      this.#restBytes = to - from;
+      this.#isRestCopied = false;
+      return;
+    }
+    const bytes = this.#restBytes + to - from;
+    if (!this.#isRestCopied || bytes > rest.length) {
+      const grown = Buffer.allocUnsafeSlow(2 * bytes);
+      rest.copy(grown, 0, 0, this.#restBytes);
+      this.#rest = grown;
+      this.#isRestCopied = true;
+    }
+    chunk.copy(this.#rest!, this.#restBytes, from, to);
+    this.#restBytes = bytes;
+  }
+
+  #parse(chunk: Buffer, from: number, to: number): void {
     this.#isParsing = true;
-    let at = 0;
-    while (at < chunk.length && !this.#isStopped) {
+    let at = from;
+    while (at < to && !this.#isStopped) {
       if (this.isHeld) {
-        this.#rest = chunk.subarray(at);
+        this.#keep(chunk, at, to);
         break;
       }
       if (this.#prefixBytes < PREFIX_BYTES) {
@@ -82,7 +106,7 @@ export class MessageReader {
         at += 1;
         continue;
       }
-      const take = Math.min(this.#length - this.#at, chunk.length - at);
+      const take = Math.min(this.#length - this.#at, to - at);
       if (!this.#sink.reserve(take)) {
         this.stop();
         break;

@@ -76,6 +76,11 @@ export class RawHttp2Connection {
     this.#socket.write(Buffer.concat([head, payload]));
   }
 
+  /** Bytes as they are. */
+  write(bytes: Uint8Array): void {
+    if (!this.#socket.destroyed) this.#socket.write(bytes);
+  }
+
   /** Whether a frame of this type has come. */
   received(type: number): boolean {
     const bytes = Buffer.concat(this.#pieces);

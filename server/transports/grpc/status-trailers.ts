@@ -1,16 +1,37 @@
-/** Trailing metadata of the gRPC protocol: status, percent-encoded message, retry-after. */
+/** Header blocks of the gRPC protocol: what answers begin and end with; status, percent-encoded message, retry-after. */
 
-import type { OutgoingHttpHeaders } from 'node:http2';
 import type { InferenceError } from '../../../proto/inference-error.ts';
 import { STATUS_FORMS } from '../../../proto/status-forms.ts';
+import { encodeHeaderBlock } from './http2/header-block.ts';
+import { ACCEPTED_ENCODINGS } from './rpc-refusals.ts';
 
-export const OK_TRAILERS: OutgoingHttpHeaders = Object.freeze({ 'grpc-status': '0' });
+const RESPONSE_FIELDS: Readonly<Record<string, string>> = { ':status': '200', 'content-type': 'application/grpc' };
+
+/** Header blocks: what an answer begins with, and how a call that went well ends, behind that or at once. */
+export const RESPONSE_HEAD: Buffer = encodeHeaderBlock(RESPONSE_FIELDS);
+export const CODED_RESPONSE_HEADS: Readonly<Record<'gzip' | 'deflate', Buffer>> = {
+  gzip: encodeHeaderBlock({ ...RESPONSE_FIELDS, 'grpc-encoding': 'gzip' }),
+  deflate: encodeHeaderBlock({ ...RESPONSE_FIELDS, 'grpc-encoding': 'deflate' }),
+};
+export const OK_TRAILERS: Buffer = encodeHeaderBlock({ 'grpc-status': '0' });
+const OK_ANSWER: Buffer = encodeHeaderBlock({ ...RESPONSE_FIELDS, 'grpc-status': '0' });
 
 /** Bytes of an encoded message: gRPC clients take 8 KiB of metadata without being asked to take more. */
 export const MAX_STATUS_MESSAGE_BYTES = 4096;
 
-export function errorTrailers(error: InferenceError): OutgoingHttpHeaders {
-  const trailers: OutgoingHttpHeaders = {
+/** The last header block of a call that ends with this; null: well. `isAll`: nothing was sent before it. */
+export function endBlock(error: InferenceError | null, isAll: boolean): Buffer {
+  if (error === null) return isAll ? OK_ANSWER : OK_TRAILERS;
+  return encodeHeaderBlock(isAll ? { ...RESPONSE_FIELDS, ...errorTrailers(error) } : errorTrailers(error));
+}
+
+/** An answer that refuses a call before there is one; it tells what encodings there are. */
+export function refusalBlock(error: InferenceError): Buffer {
+  return encodeHeaderBlock({ ...RESPONSE_FIELDS, 'grpc-accept-encoding': ACCEPTED_ENCODINGS, ...errorTrailers(error) });
+}
+
+function errorTrailers(error: InferenceError): Record<string, string> {
+  const trailers: Record<string, string> = {
     'grpc-status': String(STATUS_FORMS[error.code].grpc),
     'grpc-message': encodeStatusMessage(error.message),
   };

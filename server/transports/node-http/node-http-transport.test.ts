@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { httpBodyMemoryCase } from '../http-body-memory.case.ts';
 import { httpStreamCase } from '../http-stream.case.ts';
 import { httpTransportCase } from '../http-transport.case.ts';
 import { httpTransportAbuseCase } from '../http-transport-abuse.case.ts';
@@ -11,6 +12,7 @@ import { startNodeHttpTransport } from './node-http-transport.ts';
 
 httpTransportCase('node', startNodeHttpTransport);
 httpStreamCase('node', startNodeHttpTransport);
+httpBodyMemoryCase('node', startNodeHttpTransport);
 httpTransportAbuseCase('node', startNodeHttpTransport);
 webSocketHandshakeCase('node', startNodeHttpTransport);
 webSocketCase('node', startNodeHttpTransport);

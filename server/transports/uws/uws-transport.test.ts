@@ -1,4 +1,5 @@
 import { describe, it } from 'vitest';
+import { httpBodyMemoryCase } from '../http-body-memory.case.ts';
 import { httpStreamCase } from '../http-stream.case.ts';
 import { httpTransportCase } from '../http-transport.case.ts';
 import { httpTransportAbuseCase } from '../http-transport-abuse.case.ts';
@@ -13,6 +14,7 @@ const loaded = await loadUws();
 if ('module' in loaded) {
   httpTransportCase('uws', (options) => startUwsTransport(loaded.module, options));
   httpStreamCase('uws', (options) => startUwsTransport(loaded.module, options));
+  httpBodyMemoryCase('uws', (options) => startUwsTransport(loaded.module, options));
   httpTransportAbuseCase('uws', (options) => startUwsTransport(loaded.module, options));
   webSocketHandshakeCase('uws', (options) => startUwsTransport(loaded.module, options));
   webSocketCase('uws', (options) => startUwsTransport(loaded.module, options));
