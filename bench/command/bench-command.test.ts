@@ -123,7 +123,8 @@ describe('nereid bench', () => {
     ['openai', ['--max-tokens=8']],
     ['generate-stream', ['--max-tokens=8']],
     ['generate', ['--max-tokens=8']],
-  ])('text: %s', async (protocol, more) => {
+    ['openai', ['--max-tokens=8', '--no-stream']],
+  ])('text: %s %j', async (protocol, more) => {
     const json = join(folder, `${protocol}.json`);
     const ran = await bench(
       'tiny_llm',
@@ -140,9 +141,13 @@ describe('nereid bench', () => {
     const [point] = (await readJson(json)).points;
     expect(point!.errors, ran.stderr).toEqual([]);
     expect(point!.outcomes.ok).toBeGreaterThan(0);
-    if (protocol !== 'generate') {
+    if (protocol === 'generate') {
+      // It does not say how many tokens there are.
+      expect(point!.text).toBeNull();
+    } else {
       expect(point!.text!.tokens).toBeGreaterThan(point!.outcomes.ok);
-      expect(point!.text!.firstToken!.count).toBeGreaterThan(0);
+      if (more.includes('--no-stream')) expect(point!.text!.firstToken).toBeNull();
+      else expect(point!.text!.firstToken!.count).toBeGreaterThan(0);
     }
   });
 
@@ -178,6 +183,14 @@ describe('nereid bench', () => {
   test('what cannot be measured says why, and ends with 1 or 2', async () => {
     expect(await bench('simpel', http())).toMatchObject({ code: 1, stderr: expect.stringContaining("'simple'") });
     expect(await bench('simple', '--url=http://127.0.0.1:1')).toMatchObject({ code: 1, stderr: expect.stringMatching(/nothing|refused/i) });
+    expect(await bench('simple', http(), `--json=${join(folder, 'no', 'r.json')}`)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--json: expected a path in a directory that is there'),
+    });
+    expect(await bench('simple', '--url=https://127.0.0.1:1', '--ca=/nowhere.pem')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--ca: expected a PEM file'),
+    });
     expect(await bench('simple', '--concurency=3')).toMatchObject({ code: 2, stderr: expect.stringContaining('--concurrency') });
     expect(await bench('repeat_int32', http(), '--concurrency=1')).toMatchObject({
       code: 1,

@@ -184,8 +184,17 @@ function tlsOf(values: BenchFlagValues, url: string): LoadTls | null {
     if (stray !== undefined) throw new CommandLineError(`--${stray}: goes with an https, grpcs or wss --url`);
     return null;
   }
-  const read = (name: string): string => (values[name] === undefined ? '' : readFileSync(values[name] as string, 'utf8'));
+  const read = (name: string): string => readPem(`--${name}`, values[name] as string | undefined);
   return { ca: read('ca'), cert: read('cert'), key: read('key'), verify: values['insecure'] !== true };
+}
+
+function readPem(flag: string, path: string | undefined): string {
+  if (path === undefined) return '';
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new CommandLineError(`${flag}: expected a PEM file that can be read: ${(error as Error).message}`);
+  }
 }
 
 function dimensions(name: string, text: string): number[] {

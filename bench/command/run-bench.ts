@@ -7,6 +7,7 @@ import { type BenchPoint, type BenchReport, REPORT_FORMAT } from '../report/benc
 import { consoleTable } from '../report/console-table.ts';
 import { writeHtml } from '../report/html/report-page.ts';
 import { LiveView } from '../report/live-view.ts';
+import { checkOutputFiles, outputFiles, writeOutputFiles } from '../report/output-files.ts';
 import { wantsColours } from '../report/terminal-text.ts';
 import { writeCsv } from '../report/write-csv.ts';
 import { writeJson } from '../report/write-json.ts';
@@ -25,7 +26,8 @@ const EXIT_INTERRUPTED = 130;
 
 /** Measures all points of `settings`, tells of them while it goes on, and writes what was asked for. Returns the exit status. Throws InferenceError for what a person can mend. */
 export async function runBench(settings: BenchSettings, argv: readonly string[]): Promise<number> {
-  const { protocol, model: name, modelVersion: version } = settings;
+  const { protocol, model: name, modelVersion: version, jsonFile, csvFile, htmlFile } = settings;
+  checkOutputFiles(outputFiles({ '--json': jsonFile, '--csv': csvFile, '--html': htmlFile }));
   const { target, model } = await openTarget({ ...settings, model: name, version, timeoutMs: CONTROL_TIMEOUT_MS });
   const interrupt = new AbortController();
   const onSignal = (): void => {
@@ -33,12 +35,13 @@ export async function runBench(settings: BenchSettings, argv: readonly string[])
     if (interrupt.signal.aborted) process.exit(EXIT_INTERRUPTED);
     interrupt.abort();
   };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
   const startedAt = new Date().toISOString();
   const points: BenchPoint[] = [];
   try {
     const { plan, words } = await makeLoadPlan(settings, target, model);
+    // Until there is something to keep, a signal ends the process as it ends any.
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
     const view = settings.isQuiet ? null : new LiveView(process.stderr, wantsColours(process.stderr));
     view?.note(`${name} at ${target.facts.url}, ${protocol}: ${words}`);
     const report = (): BenchReport => ({
@@ -58,6 +61,9 @@ export async function runBench(settings: BenchSettings, argv: readonly string[])
     });
     try {
       await measureAll(settings, plan, target, interrupt.signal, view, points);
+    } catch (error) {
+      // A load process that hears Ctrl-C before it is ready for it, a server that a person has ended by the same key: they wanted the end.
+      if (!interrupt.signal.aborted) throw error;
     } finally {
       view?.close();
       // What was measured until something went wrong is worth as much as ever.
@@ -89,7 +95,14 @@ async function measureAll(
       const point =
         load === null
           ? await measureQuick(plan, pace.kind === 'closed' ? pace.concurrency : 1, QUICK_SECONDS, target)
-          : await measurePoint(load, { pace, rules, target, signal, onProgress: (progress) => view?.progress(progress) });
+          : await measurePoint(load, {
+              pace,
+              rules,
+              target,
+              signal,
+              onProgress: (progress) => view?.progress(progress),
+              onStopping: () => view?.stopping(),
+            });
       points.push(point);
       view?.finished(point);
     }
@@ -100,9 +113,9 @@ async function measureAll(
 
 async function writeResults({ jsonFile, csvFile, htmlFile }: BenchSettings, report: BenchReport): Promise<void> {
   process.stdout.write(`${consoleTable(report, wantsColours(process.stdout)).trimEnd()}\n`);
-  if (jsonFile !== null) await writeJson(jsonFile, report);
-  if (csvFile !== null) await writeCsv(csvFile, report);
-  if (htmlFile !== null) await writeHtml(htmlFile, report);
+  const writers = { '--json': writeJson, '--csv': writeCsv, '--html': writeHtml };
+  const files = outputFiles({ '--json': jsonFile, '--csv': csvFile, '--html': htmlFile });
+  await writeOutputFiles(files.map((file) => ({ ...file, write: (path) => writers[file.flag as keyof typeof writers](path, report) })));
 }
 
 /** A server that refuses what it has no room for does what it should; one that fails, or answers wrongly, does not. */

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { CommandLineError, EXIT_FAILED, EXIT_OK, runCommand } from '../../server/commands/run-command.ts';
 import { numberFlag } from '../command/flag-values.ts';
+import { checkOutputFiles } from '../report/output-files.ts';
 import { readJson } from '../report/read-json.ts';
 import { paint, printable, wantsColours } from '../report/terminal-text.ts';
 import { compareJson } from './compare-json.ts';
@@ -37,6 +38,7 @@ export function compareCommand(argv: readonly string[]): Promise<number> {
     if (positionals.length < 2 || positionals.length > MAX_RUNS) {
       throw new CommandLineError(`expected 2 to ${MAX_RUNS} files of nereid bench --json, got ${positionals.length}`);
     }
+    if (values.html !== undefined) checkOutputFiles([{ flag: '--html', path: values.html }]);
     const limit = values['fail-above'] === undefined ? null : numberFlag('--fail-above', values['fail-above'], 0, 0, 1000);
     const [base, ...others] = await readRuns(positionals);
     const comparisons = others.map((other) => compareReports(base!, other));

@@ -219,7 +219,8 @@ describe("perf_analyzer's files", () => {
   it.each([
     ['no JSON', '{"data":', {}, 'expected JSON'],
     ['no data', {}, {}, 'expected {"data": [...]}'],
-    ['no entries', { data: [] }, {}, 'data: expected a list of entries'],
+    ['no entries', { data: [] }, {}, 'data: expected a list of entries, got an empty array'],
+    ['nothing', ' ', {}, 'expected JSON, got nothing but white space'],
     ['an entry that is none', { data: [3] }, {}, 'data[0]: expected an object of tensors by name'],
     [
       'an input that is not there',

@@ -23,6 +23,7 @@ export async function readText(path: string): Promise<string> {
 
 /** JSON with 64-bit integers as they stand. `what` names it in errors, which are INVALID_ARGUMENT. */
 export function parseJson(text: string, what: string): unknown {
+  if (text.trim() === '') throw invalidArgument(`${what}: expected JSON, got nothing but white space`);
   try {
     return LONG_INTEGER.test(text) ? parseExactJson(text) : (JSON.parse(text) as unknown);
   } catch (error) {
@@ -47,7 +48,9 @@ export function isObject(json: unknown): json is JsonObject {
 export function kindOf(json: unknown): string {
   if (json === undefined) return 'nothing';
   return Array.isArray(json)
-    ? 'an array'
+    ? json.length === 0
+      ? 'an empty array'
+      : 'an array'
     : json === null
       ? 'null'
       : typeof json === 'object'

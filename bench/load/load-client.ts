@@ -6,6 +6,8 @@ export interface LoadProcess {
   readonly pid: number;
   /** Which sockets it took: 'native' or 'node'. */
   readonly sockets: 'native' | 'node';
+  /** Resolves when the process is gone, whoever ended it; `stop` says how. */
+  readonly ended: Promise<void>;
   /** Opens what connections `pace` needs and sends; `onWindow` hears of each `windowMs`, until `stop`. */
   start(pace: Pace, windowMs: number, onWindow: (window: LoadWindow) => void): Promise<void>;
   /** Sends no more, waits for what is in flight (as long as the plan's timeout at the most), and gives the last, shorter window. */

@@ -43,5 +43,6 @@ process.on('message', (message: OwnerMessage) => {
   turn = turn.then(() => handle(message)).then(tell, (error: unknown) => tell(failed(error)));
 });
 process.on('disconnect', () => process.exit(0));
-// Ctrl-C reaches the whole group of processes: the owner decides what becomes of the measurement.
+// Ctrl-C, and the SIGTERM of timeout(1), reach the whole group of processes: the owner decides what becomes of the measurement.
 process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});

@@ -45,6 +45,8 @@ export class LoadRun implements LaneSink, Pacer, RequestStarter {
   readonly #counters: WindowCounters = new WindowCounters();
   readonly #meter: GeneratorMeter;
   readonly #toldMs: number;
+  /** Answers in one piece have tokens, and no time at which the first one came. */
+  readonly #hasParts: boolean;
   #windowFromMs = 0;
   #windowEndMs = Number.POSITIVE_INFINITY;
   #nextIndex = 0;
@@ -80,6 +82,7 @@ export class LoadRun implements LaneSink, Pacer, RequestStarter {
     });
     this.#meter = new GeneratorMeter(loop);
     this.#toldMs = loop.now();
+    this.#hasParts = plan.requests.some(({ text }) => text === null || text.stream);
   }
 
   /** Opens the lanes; they get their answers while somebody runs the loop. */
@@ -151,6 +154,10 @@ export class LoadRun implements LaneSink, Pacer, RequestStarter {
     if (tokens <= 0 || !slots.isUsed(slot)) return;
     const nowMs = this.now();
     const counters = this.#counters;
+    if (!this.#hasParts) {
+      counters.parts += tokens;
+      return;
+    }
     if (slots.parts[slot] === 0) {
       slots.firstPartMs[slot] = nowMs;
       counters.firstPart.record((nowMs - slots.intendedMs[slot]!) * 1000);

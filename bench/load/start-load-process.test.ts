@@ -131,9 +131,11 @@ describe('a load process', () => {
     let windows = 0;
     await load.start({ kind: 'closed', concurrency: 1 }, 20, () => windows++);
     process.kill(load.pid, 'SIGINT');
+    process.kill(load.pid, 'SIGTERM');
     const seen = windows;
     await until(() => windows > seen + 5);
     process.kill(load.pid, 'SIGKILL');
+    await load.ended;
     await expect(load.stop()).rejects.toThrow('the load process ended (SIGKILL)');
     await expect(load.stop()).rejects.toThrow('the load process ended (SIGKILL)');
   });

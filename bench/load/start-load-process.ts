@@ -38,8 +38,8 @@ interface Question {
 class LoadProcessClient implements LoadProcess {
   readonly pid: number;
   sockets: 'native' | 'node' = 'node';
+  readonly ended: Promise<void>;
   readonly #child: ChildProcess;
-  readonly #exited: Promise<void>;
   #stderr = '';
   #question: Question | null = null;
   #onWindow: (window: LoadWindow) => void = () => {};
@@ -59,7 +59,7 @@ class LoadProcessClient implements LoadProcess {
     });
     const wordsEnded = new Promise<void>((resolve) => stderr.once('close', resolve));
     this.#child.on('message', (message: LoadMessage) => this.#onMessage(message));
-    this.#exited = new Promise((resolve) => {
+    this.ended = new Promise((resolve) => {
       const ended = (how: string): void => {
         const words = this.#stderr.trim();
         this.#end = new InferenceError('UNAVAILABLE', `the load process ended (${how})${words === '' ? '' : `: ${words}`}`);
@@ -85,7 +85,7 @@ class LoadProcessClient implements LoadProcess {
   async close(): Promise<void> {
     if (this.#child.connected) this.#child.disconnect();
     const kill = setTimeout(() => this.#child.kill('SIGKILL'), END_GRACE_MS);
-    await this.#exited;
+    await this.ended;
     clearTimeout(kill);
   }
 

@@ -33,6 +33,8 @@ class LoadGroup implements LoadProcess {
   readonly pid: number;
   readonly sockets: 'native' | 'node';
   readonly processes: number;
+  /** One that is gone ends the measurement of all. */
+  readonly ended: Promise<void>;
   readonly #members: readonly LoadProcess[];
   /** Those that have a part of the present load. */
   #active: readonly LoadProcess[] = [];
@@ -42,6 +44,7 @@ class LoadGroup implements LoadProcess {
     this.pid = members[0]!.pid;
     this.sockets = members[0]!.sockets;
     this.processes = members.length;
+    this.ended = Promise.race(members.map((member) => member.ended));
   }
 
   async start(pace: Pace, windowMs: number, onWindow: (window: LoadWindow) => void): Promise<void> {

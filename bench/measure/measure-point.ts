@@ -3,6 +3,7 @@ import type { LoadWindow } from '../load/load-window.ts';
 import type { BenchPoint } from '../report/bench-report.ts';
 import type { StatisticsSample, UseSample } from '../target/target.ts';
 import type { MeasurePoint, PointOptions } from './measure-rules.ts';
+import { orNullSoonAfter } from './or-null-soon-after.ts';
 import { type MeasuredWindow, summarizePoint } from './summarize-point.ts';
 import { isWarm, whatIsWide } from './when-to-stop.ts';
 
@@ -21,20 +22,25 @@ export const measurePoint: MeasurePoint = async (load: LoadProcess, options: Poi
   const point = new RunningPoint(options);
   const onAbort = (): void => point.end();
   signal?.addEventListener('abort', onAbort, { once: true });
+  let hasStarted: boolean | null;
   try {
     if (signal?.aborted === true) point.end();
-    await load.start(pace, rules.windowMs, (window) => point.onWindow(window));
-    await point.ended;
+    void load.ended.then(() => point.end());
+    const starting = load.start(pace, rules.windowMs, (window) => point.onWindow(window)).then(() => true);
+    hasStarted = await orNullSoonAfter(signal, starting);
+    await orNullSoonAfter(signal, point.ended);
   } finally {
     point.close();
     signal?.removeEventListener('abort', onAbort);
   }
-  const after = await point.statistics();
-  const rest = await load.stop();
+  const after = await orNullSoonAfter(signal, point.statistics());
+  options.onStopping?.();
+  const rest = hasStarted === null ? null : await orNullSoonAfter(signal, load.stop());
   return summarizePoint({
     options,
     load,
     windows: point.measured,
+    warmUp: point.warmUp,
     rest,
     warmUpMs: point.warmUpMs,
     isWarm: point.isWarm,
@@ -54,12 +60,12 @@ class RunningPoint {
   wide: string | null = 'windows';
   useBefore: UseSample | null = null;
   statisticsBefore: StatisticsSample | null = null;
+  readonly warmUp: LoadWindow[] = [];
   readonly #options: PointOptions;
-  readonly #warmUp: LoadWindow[] = [];
   #isMeasuring = false;
   #isEnded = false;
   #resolve: () => void = () => {};
-  /** A load process that has died sends no windows; that it has, `stop` says. */
+  /** A load process that hangs sends no windows. */
   readonly #silence: NodeJS.Timeout;
   /** Samples are taken one after the other, so that those of a window lie before those of the next. */
   #sampling: Promise<void> = Promise.resolve();
@@ -88,8 +94,8 @@ class RunningPoint {
     onProgress({ phase: this.#isMeasuring ? 'measuring' : 'warm-up', window, elapsedMs: window.toMs });
     if (this.#isMeasuring) this.#measure(window);
     else {
-      this.#warmUp.push(window);
-      this.isWarm = isWarm(this.#warmUp, rules);
+      this.warmUp.push(window);
+      this.isWarm = isWarm(this.warmUp, rules);
       if (this.isWarm || window.toMs >= rules.maxWarmUpMs) this.#beginToMeasure(window);
     }
   }

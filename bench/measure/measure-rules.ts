@@ -21,7 +21,7 @@ export interface MeasureRules {
 }
 
 export interface PointProgress {
-  readonly phase: 'warm-up' | 'measuring' | 'stopping';
+  readonly phase: 'warm-up' | 'measuring';
   readonly window: LoadWindow;
   readonly elapsedMs: number;
 }
@@ -32,7 +32,9 @@ export interface PointOptions {
   /** null: nobody asks the server. */
   readonly target: Target | null;
   readonly onProgress: (progress: PointProgress) => void;
-  /** Ends the point early; what is there is reported. */
+  /** No more is sent; what is in flight is waited for. */
+  readonly onStopping?: () => void;
+  /** Ends the point early; what is there is reported. The load process may then be busy with answers that do not come, and is good for nothing but `close`. */
   readonly signal: AbortSignal | null;
 }
 

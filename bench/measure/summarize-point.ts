@@ -2,6 +2,7 @@ import type { LoadProcess } from '../load/load-client.ts';
 import type { Pace } from '../load/load-plan.ts';
 import { type ErrorCount, type HistogramData, type LoadWindow, OUTCOMES, type Outcome } from '../load/load-window.ts';
 import type { BenchPoint, Estimate, LatencySummary, ServerUse, TextSummary, WindowSummary } from '../report/bench-report.ts';
+import { formatDuration } from '../report/quantity.ts';
 import { estimateMean } from '../statistics/estimate.ts';
 import { summarizeHistograms } from '../statistics/summarize-histogram.ts';
 import { splitOf } from '../target/statistics.ts';
@@ -19,8 +20,10 @@ export interface MeasuredPoint {
   readonly options: PointOptions;
   readonly load: Pick<LoadProcess, 'sockets'> & { readonly processes?: number };
   readonly windows: readonly MeasuredWindow[];
-  /** What ended after the last measured window. */
-  readonly rest: LoadWindow;
+  /** Before them: thrown away, but for answers that were wrong. */
+  readonly warmUp: readonly LoadWindow[];
+  /** What ended after the last measured window; null: nobody waited for it. */
+  readonly rest: LoadWindow | null;
   readonly warmUpMs: number;
   readonly isWarm: boolean;
   /** Whose interval is still wide; null: none. */
@@ -37,6 +40,11 @@ const NEARLY_SATURATED = 0.85;
 /** An open loop that sends later than this, at p99, has not kept its times; and later than a tenth of what it measures. */
 const LATE_US = 1_000;
 const MAX_ERRORS = 50;
+/** Different messages of one status. */
+const MAX_MESSAGES = 3;
+/** As the load process names them. */
+const TIMEOUT_STATUS = 'timeout';
+const WRONG_STATUS = 'wrong answer';
 
 export function summarizePoint(measured: MeasuredPoint): BenchPoint {
   const { options, load } = measured;
@@ -47,11 +55,14 @@ export function summarizePoint(measured: MeasuredPoint): BenchPoint {
   const lagUs = tailOf(lag);
   const isLate = lagUs > Math.max(LATE_US, tailOf(latency) / 10);
   const isSaturated = busy >= SATURATED || (isLate && busy >= NEARLY_SATURATED);
-  const outcomes = sumOutcomes(windows);
+  const counted = sumOutcomes(windows);
+  // Few answers are looked at, of a slow server perhaps the first one alone: that it was wrong counts, whenever it came.
+  const wrongBefore = measured.warmUp.reduce((total, window) => total + window.outcomes.wrong, 0);
+  const outcomes = { ...counted, wrong: counted.wrong + wrongBefore };
   return {
     name: nameOf(options.pace),
     load: loadOf(options.pace),
-    warnings: warningsOf(measured, { busy, isSaturated, isLate, outcomes, lagUs }),
+    warnings: warningsOf(measured, { busy, isSaturated, isLate, outcomes, lagUs, wrongBefore }),
     isSaturated,
     warmUpMs: measured.warmUpMs,
     measuredMs: windows.reduce((sum, window) => sum + window.toMs - window.fromMs, 0),
@@ -60,8 +71,8 @@ export function summarizePoint(measured: MeasuredPoint): BenchPoint {
     sent: sum(windows, 'sent'),
     outcomes,
     unsent: sum(windows, 'unsent'),
-    validated: sum(windows, 'validated'),
-    errors: mergeErrors(windows),
+    validated: sum(windows, 'validated') + wrongBefore,
+    errors: mergeErrors([...windows, ...measured.warmUp.map(wrongAlone)]),
     bytesSent: sum(windows, 'bytesSent'),
     bytesReceived: sum(windows, 'bytesReceived'),
     latency,
@@ -98,6 +109,7 @@ interface Findings {
   readonly isLate: boolean;
   readonly outcomes: Readonly<Record<Outcome, number>>;
   readonly lagUs: number;
+  readonly wrongBefore: number;
 }
 
 function warningsOf({ options, windows, rest, ...state }: MeasuredPoint, found: Findings): string[] {
@@ -112,7 +124,7 @@ function warningsOf({ options, windows, rest, ...state }: MeasuredPoint, found: 
   } else if (found.busy >= NEARLY_SATURATED) warnings.push(`the generator was busy ${percent} % of the time: it may bound the figures`);
   if (found.isLate) {
     warnings.push(
-      `requests were sent up to ${Math.round(found.lagUs)} us late (p99): the generator, or too few connections, did not keep the rate`,
+      `requests were sent up to ${formatDuration(found.lagUs)} late (p99): the generator, or too few connections, did not keep the rate`,
     );
   }
   if (!state.isWarm && windows.length > 0)
@@ -124,10 +136,27 @@ function warningsOf({ options, windows, rest, ...state }: MeasuredPoint, found: 
       state.wide === 'windows' ? 'there were fewer windows than asked for' : `${state.wide} was not known to ±${rules.precision * 100} %`;
     warnings.push(`${after} ${what}; --time-max gives it longer`);
   }
-  const unanswered = rest.outcomes.failed + rest.outcomes.expired;
-  if (unanswered > 0 && !state.isCutShort) warnings.push(`${unanswered} of the requests in flight at the end were not answered`);
+  if (found.wrongBefore > 0) warnings.push(`${found.wrongBefore} of the wrong answers came during the warm-up`);
+  if (rest !== null && !state.isCutShort) warnings.push(...endingOf(rest, found.outcomes));
   if (found.outcomes.ok === 0 && windows.length > 0) warnings.push('no request succeeded');
   return warnings;
+}
+
+/** What the last window does not show: requests that have no answer, and a server that fails only at the end. */
+function endingOf({ outcomes, errors }: LoadWindow, measured: Readonly<Record<Outcome, number>>): string[] {
+  const lines: string[] = [];
+  const late = errors.find(({ status }) => status === TIMEOUT_STATUS);
+  if (late !== undefined) lines.push(`${late.count} of the requests in flight at the end had ${late.message}`);
+  const first = errors.find(({ status }) => status !== TIMEOUT_STATUS);
+  if (outcomes.failed > 0 && measured.failed === 0 && first !== undefined) {
+    lines.push(`${outcomes.failed} requests failed after the last window: ${first.status}: ${first.message}`);
+  }
+  return lines;
+}
+
+/** The errors of a window's wrong answers. */
+function wrongAlone({ errors }: LoadWindow): Pick<LoadWindow, 'errors'> {
+  return { errors: errors.filter(({ status }) => status === WRONG_STATUS) };
 }
 
 function textOf(windows: readonly LoadWindow[]): TextSummary | null {
@@ -147,12 +176,13 @@ function splitBetween({ statisticsBefore, statisticsAfter }: MeasuredPoint, late
 }
 
 function useOf({ useBefore, windows }: MeasuredPoint, answered: number): ServerUse | null {
+  const samples = [useBefore, ...windows.map(({ use }) => use)].filter((use) => use !== null);
   const last = windows.at(-1)?.use ?? null;
   if (useBefore === null || last === null) return null;
   const seconds = windows.reduce((total, { window }) => total + window.toMs - window.fromMs, 0) / 1000;
   const cpuSeconds = last.cpuSeconds - useBefore.cpuSeconds;
   // A server that was started again counts from zero.
-  if (cpuSeconds < 0) return null;
+  if (samples.some((use, i) => i > 0 && use.cpuSeconds < samples[i - 1]!.cpuSeconds)) return null;
   const cpuUsPerRequest = answered === 0 ? 0 : (cpuSeconds * 1e6) / answered;
   return { cpu: cpuSeconds / seconds, cpuUsPerRequest, memoryMiB: last.memoryMiB, source: last.source };
 }
@@ -200,13 +230,18 @@ function sumOutcomes(windows: readonly LoadWindow[]): Record<Outcome, number> {
   return total;
 }
 
-/** Of all windows, the most frequent first. */
+/** Of all windows, the most frequent first. A window has one message of each status; those that are all different, a request's number in each, do not become as many kinds. */
 export function mergeErrors(windows: readonly Pick<LoadWindow, 'errors'>[]): ErrorCount[] {
   const byKind = new Map<string, ErrorCount>();
+  const kindsOf = new Map<string, string[]>();
   for (const { errors } of windows) {
     for (const error of errors) {
-      const kind = `${error.status}\n${error.message}`;
+      const kinds = kindsOf.get(error.status) ?? [];
+      kindsOf.set(error.status, kinds);
+      const own = `${error.status}\n${error.message}`;
+      const kind = byKind.has(own) || kinds.length < MAX_MESSAGES ? own : kinds[0]!;
       const known = byKind.get(kind);
+      if (known === undefined) kinds.push(kind);
       byKind.set(kind, known === undefined ? error : { ...known, count: known.count + error.count });
     }
   }

@@ -1,7 +1,7 @@
 import type { Client, Instance, Options, Result } from 'autocannon';
 import { GeneratorMeter } from '../load/generator-meter.ts';
 import type { LoadPlan } from '../load/load-plan.ts';
-import type { GeneratorUse, LoadWindow } from '../load/load-window.ts';
+import type { LoadWindow } from '../load/load-window.ts';
 import { NodeLoop } from '../load/node-loop.ts';
 import { WindowCounters } from '../load/window-counters.ts';
 import type { MeasureRules } from '../measure/measure-rules.ts';
@@ -21,7 +21,6 @@ const LEAST_TIMEOUT_MS = 1000;
 /** A server that is not there would be asked again and again, without a pause. */
 const MAX_ERRORS = 10_000;
 const NO_TEXT = 'autocannon does not tell what the answer said: without --quick its text is here';
-const IDLE: GeneratorUse = { busy: 0, cpu: 0, involuntarySwitches: 0 };
 
 /**
  * One point, driven by autocannon in this process: `concurrency` connections with a request on each, a second of warm-up, then `seconds` that count. For a first look: nothing waits until the load is stable, nothing
@@ -67,7 +66,8 @@ export async function measureQuick(plan: LoadPlan, concurrency: number, seconds:
     options: { pace: { kind: 'closed', concurrency }, rules: rulesOf(seconds), target, onProgress: () => {}, signal: null },
     load: { sockets: 'node', processes: 1 },
     windows: run.windows,
-    rest: new WindowCounters().take(0, 0, IDLE),
+    warmUp: [],
+    rest: null,
     warmUpMs: WARM_UP_S * 1000,
     isWarm: true,
     wide: null,

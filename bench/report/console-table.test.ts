@@ -38,6 +38,25 @@ describe('consoleTable', () => {
     expect(table).not.toMatch(/Warnings|Errors/);
   });
 
+  it('has no processor time of an answer where there is none', () => {
+    const point = madePoint({ ...closed(4), cpuUsPerRequest: 120 });
+    const table = consoleTable(
+      madeReport([{ ...point, outcomes: { ...point.outcomes, ok: 0 }, serverUse: { ...point.serverUse!, cpuUsPerRequest: 0 } }]),
+      false,
+    );
+    const [head, row] = rows(table);
+    expect(row!.slice(0, head!.indexOf('CPU/answer') + 'CPU/answer'.length)).toMatch(/ -$/);
+  });
+
+  it('shows latency where answers of text came in one piece', () => {
+    const point = madePoint({ tokens: 16, perSecond: 500 });
+    const text = { ...point.text!, firstToken: null, betweenTokens: null };
+    const [head] = rows(consoleTable(madeReport([{ ...point, text }]), false));
+    expect(head!.split(/ {2,}/).slice(0, 4)).toEqual(['load', 'answers/s', 'p50', 'p90']);
+    expect(head).toContain('tokens/s');
+    expect(head).not.toContain('TTFT');
+  });
+
   it('leaves out what no point knows, and adds goodput where there is a limit', () => {
     const point = madePoint({ cpuUsPerRequest: null, tellsSplit: false });
     const table = consoleTable(madeReport([point], { deadlineMs: 20 }), false);

@@ -68,6 +68,11 @@ export class LiveView {
     ]);
   }
 
+  /** No more is sent. */
+  stopping(): void {
+    this.#draw([{ text: this.#title, colour: 'bold' }, plain('waiting for the last answers')]);
+  }
+
   /** A line that stays. */
   finished(point: BenchPoint): void {
     const { name, throughput, latency, warnings } = point;

@@ -75,6 +75,7 @@ export function madePoint(given: Partial<MadePoint> = {}): BenchPoint {
     options: { pace: made.pace, rules: RULES, target: null, onProgress: () => {}, signal: null },
     load: { sockets: 'native', processes: 1 },
     windows,
+    warmUp: [],
     rest: madeWindow({ ...made, perSecond: 0, errors: [], unsent: 0 }, made.windows, samples),
     warmUpMs: 1500,
     isWarm: made.isWarm,

@@ -14,22 +14,23 @@ export interface PointColumnOptions {
 /** The columns that these points have something for. Durations of a kind share a unit, so that they can be compared at sight. */
 export function pointColumns(points: readonly BenchPoint[], { hasGoodput }: PointColumnOptions): PointColumn[] {
   const isText = points.some(({ text }) => text !== null);
+  const isStreamed = points.some(({ text }) => text !== null && text.firstToken !== null);
   return [
     { title: 'load', unit: '', align: 'left', cell: ({ name, isSaturated }) => ({ text: name, colour: isSaturated ? 'red' : null }) },
     estimateColumn('answers/s', ({ throughput }) => throughput),
     ...(hasGoodput ? [estimateColumn('goodput/s', ({ goodput }) => goodput)] : []),
-    ...(isText ? textColumns(points) : quantileColumns('', points, ({ latency }) => latency, ['50', '90', '99', '99.9'])),
+    ...(isStreamed ? streamColumns(points) : quantileColumns('', points, ({ latency }) => latency, ['50', '90', '99', '99.9'])),
+    ...(isText ? [estimateColumn('tokens/s', ({ text }) => text?.tokensPerSecond ?? null)] : []),
     errorColumn(points),
     ...useColumns(points),
     ...(isText ? [] : splitColumns(points)),
   ];
 }
 
-function textColumns(points: readonly BenchPoint[]): PointColumn[] {
+function streamColumns(points: readonly BenchPoint[]): PointColumn[] {
   return [
     ...quantileColumns('TTFT ', points, ({ text }) => text?.firstToken ?? null, ['50', '99']),
     ...quantileColumns('ITL ', points, ({ text }) => text?.betweenTokens ?? null, ['50', '99']),
-    estimateColumn('tokens/s', ({ text }) => text?.tokensPerSecond ?? null),
   ];
 }
 
@@ -85,7 +86,7 @@ function useColumns(points: readonly BenchPoint[]): PointColumn[] {
       title: 'CPU/answer',
       unit: 'us',
       align: 'right',
-      cell: ({ serverUse }) => plain(formatNumber(serverUse?.cpuUsPerRequest ?? Number.NaN)),
+      cell: ({ serverUse, outcomes }) => plain(formatNumber(outcomes.ok === 0 ? Number.NaN : (serverUse?.cpuUsPerRequest ?? Number.NaN))),
     },
   ];
 }

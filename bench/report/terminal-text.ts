@@ -12,9 +12,14 @@ export function paint(text: string, colour: Colour | null, hasColours: boolean):
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for.
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/g;
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** A server's words may hold what a terminal obeys; lines and tabs become spaces. */
+function escapeOf(unit: string): string {
+  const code = unit.charCodeAt(0);
+  return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;
+}
+
+/** A server's words may hold what a terminal obeys, marks that turn the direction of the text among it; lines and tabs become spaces. */
 export function printable(text: string): string {
-  return text.replace(/\s+/g, ' ').replace(CONTROLS, (unit) => `\\x${unit.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return text.replace(/\s+/g, ' ').replace(CONTROLS, escapeOf);
 }

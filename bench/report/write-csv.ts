@@ -42,7 +42,7 @@ export const CSV_COLUMNS: Readonly<Record<string, (point: BenchPoint) => string 
   'Bytes Sent': ({ bytesSent }) => bytesSent,
   'Bytes Received': ({ bytesReceived }) => bytesReceived,
   'Server CPU Cores': ({ serverUse }) => serverUse?.cpu,
-  'Server CPU us/Request': ({ serverUse }) => serverUse?.cpuUsPerRequest,
+  'Server CPU us/Request': ({ serverUse, outcomes }) => (outcomes.ok === 0 ? null : serverUse?.cpuUsPerRequest),
   'Server Memory MiB': ({ serverUse }) => serverUse?.memoryMiB,
   'Generator Busy': ({ generator }) => generator.busy,
   'Measured ms': ({ measuredMs }) => measuredMs,

@@ -1,5 +1,6 @@
 import { InferenceError } from '../../proto/inference-error.ts';
 import type { LoadTarget, WireProtocol } from '../load/load-plan.ts';
+import { addressText } from '../load/resolve-host.ts';
 import { callHttp } from './call-http.ts';
 import { type FoundServer, findServer, findServers, USUAL_PORTS } from './find-servers.ts';
 import { ownAddresses } from './own-addresses.ts';
@@ -16,7 +17,7 @@ export async function explainUnreachable(
   error: InferenceError,
   ports: typeof USUAL_PORTS = USUAL_PORTS,
 ): Promise<InferenceError> {
-  const where = `${target.host}:${target.port}`;
+  const where = addressText(target.host, target.port);
   const codes = systemCodesOf(error);
   const failed = (text: string): InferenceError => new InferenceError('UNAVAILABLE', `url: ${text}`, { cause: error });
   if (codes.includes('ENOTFOUND') || codes.includes('EAI_AGAIN')) return failed(`no address is known for the host '${target.host}'`);
@@ -25,16 +26,22 @@ export async function explainUnreachable(
     return failed(`${where} has a certificate that is not trusted (${distrust}): give its authority by --ca, or --insecure to take any`);
   }
   if (codes.includes('ECONNREFUSED')) return failed(`nothing listens on ${where}${await elsewhere(target, ports)}`);
-  const other = await findServer(target, target.port, isGrpc(protocol) ? 'http' : 'grpc');
-  if (other !== null) return failed(wrongPort(where, protocol, other));
+  const other = await otherProtocolThere(target, protocol);
+  if (other !== '') return failed(other);
   const scheme = await wrongScheme(target);
   if (scheme !== '') return failed(scheme);
   return new InferenceError(error.code, `url: ${error.message}`, { cause: error });
 }
 
+/** Another protocol's port may answer too: gRPC over TLS does, with 403. '': no such server is there. */
+export async function otherProtocolThere(target: LoadTarget, protocol: WireProtocol): Promise<string> {
+  const other = await findServer(target, target.port, isGrpc(protocol) ? 'http' : 'grpc');
+  return other === null ? '' : wrongPort(addressText(target.host, target.port), protocol, other);
+}
+
 /** What is wrong when the server speaks TLS and the URL says otherwise, or the other way round; '': nothing. */
 export async function wrongScheme(target: LoadTarget): Promise<string> {
-  const where = `${target.host}:${target.port}`;
+  const where = addressText(target.host, target.port);
   if (target.tls === null) {
     const isSecure = await speaksHttp({ ...target, headers: {}, tls: { ca: '', cert: '', key: '', verify: false } });
     return isSecure ? `${where} speaks TLS: give it as https://, grpcs:// or wss://` : '';

@@ -328,6 +328,10 @@ describe('openTarget, over TLS', () => {
   });
 
   it('says what to do about certificates and schemes', async () => {
+    await expect(openTarget(optionsOf('[::1]:1'))).rejects.toThrow('nothing listens on [::1]:1');
+    await expect(openTarget(optionsOf(`https://localhost:${small.port}`, { tls: { ...tls, ca: pem.key } }))).rejects.toThrow(
+      'tls: expected a PEM file with a certificate for --ca, got one without',
+    );
     await expect(openTarget(optionsOf(`https://127.0.0.1:${small.port}`))).rejects.toMatchObject({
       message: expect.stringMatching(/certificate that is not trusted.*--ca.*--insecure/),
     });

@@ -4,7 +4,7 @@ import type { ServerMetadata } from '../../clients/typescript/src/server-facts.t
 import { InferenceError, invalidArgument } from '../../proto/inference-error.ts';
 import type { LoadTarget, LoadTls, WireProtocol } from '../load/load-plan.ts';
 import { type ControlCalls, isAnswer } from './control-calls.ts';
-import { explainUnreachable, wrongScheme } from './explain-unreachable.ts';
+import { explainUnreachable, otherProtocolThere, wrongScheme } from './explain-unreachable.ts';
 import { findModel, unknownModel } from './find-model.ts';
 import { GrpcControlCalls } from './grpc-control-calls.ts';
 import { HttpControlCalls } from './http-control-calls.ts';
@@ -37,6 +37,7 @@ export interface OpenedTarget {
   readonly model: TargetModel | null;
 }
 
+const CERTIFICATE_PEM = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/;
 const NO_METADATA: ServerMetadata = { name: '', version: '', extensions: [] };
 
 /**
@@ -49,7 +50,7 @@ export async function openTarget(options: OpenTargetOptions): Promise<OpenedTarg
   if (load.tls !== null) checkCertificates(load.tls);
   const calls = isGrpc(protocol) ? new GrpcControlCalls(load, timeoutMs) : new HttpControlCalls(load, timeoutMs);
   const heard = await greet(calls, load, protocol);
-  const model = protocol === 'openai' ? null : await findOrExplain(calls, load, name, version, heard.error);
+  const model = protocol === 'openai' ? null : await findOrExplain(calls, load, options, heard.error);
   if (protocol === 'openai') await findOpenAiModel(new HttpControlCalls(load, timeoutMs), name, heard.error);
   const addresses = await ownAddresses(load.host);
   const use = await openServerUse(load, addresses, options);
@@ -80,6 +81,10 @@ async function greet(
     return { metadata: await calls.serverMetadata(), error: null };
   } catch (error) {
     if (!isAnswer(error)) throw error instanceof InferenceError ? await explainUnreachable(load, protocol, error) : error;
+    if (isForbidden(error)) {
+      const other = await otherProtocolThere(load, protocol);
+      if (other !== '') throw new InferenceError('UNAVAILABLE', `url: ${other}`, { cause: error });
+    }
     throwIfForbidden(error);
     // Of our own making, a header for one: what a server answers to the question is never its asker's fault.
     if (error.code === 'INVALID_ARGUMENT' && !(error instanceof CallError)) throw error;
@@ -90,22 +95,23 @@ async function greet(
 async function findOrExplain(
   calls: ControlCalls,
   load: LoadTarget,
-  name: string,
-  version: string,
+  { model: name, version, protocol }: OpenTargetOptions,
   greeting: InferenceError | null,
 ): Promise<TargetModel> {
   try {
     return await findModel(calls, name, version);
   } catch (error) {
     throwIfForbidden(error);
-    throw greeting === null ? error : await notV2(calls, load, greeting);
+    throw greeting === null ? error : await notV2(calls, load, protocol, greeting);
   }
 }
 
-async function notV2(calls: ControlCalls, load: LoadTarget, greeting: InferenceError): Promise<InferenceError> {
+async function notV2(calls: ControlCalls, load: LoadTarget, protocol: WireProtocol, greeting: InferenceError): Promise<InferenceError> {
   const where = `${load.host}:${load.port}${load.basePath}`;
   const scheme = await wrongScheme(load);
   if (scheme !== '') return new InferenceError('UNAVAILABLE', `url: ${scheme}`);
+  const other = await otherProtocolThere(load, protocol);
+  if (other !== '') return new InferenceError('UNAVAILABLE', `url: ${other}`);
   const listed = calls instanceof HttpControlCalls ? await calls.openAiModels().catch(() => null) : null;
   const hint = listed === null ? 'is the path of the URL right?' : "it has OpenAI's API: give --protocol openai";
   return new InferenceError('UNIMPLEMENTED', `url: ${where} answers, but not as a V2 inference server (${greeting.message}): ${hint}`);
@@ -126,6 +132,9 @@ async function findOpenAiModel(calls: HttpControlCalls, name: string, greeting: 
 function checkCertificates({ ca, cert, key }: LoadTls): void {
   if ((cert === '') !== (key === ''))
     throw invalidArgument(`tls: expected --cert and --key together, got --${cert === '' ? 'key' : 'cert'} alone`);
+  // OpenSSL takes an authority file without any certificate, and trusts nobody then.
+  if (ca !== '' && !CERTIFICATE_PEM.test(ca))
+    throw invalidArgument('tls: expected a PEM file with a certificate for --ca, got one without');
   try {
     createSecureContext({ ...(ca === '' ? {} : { ca }), ...(cert === '' ? {} : { cert, key }) });
   } catch (error) {
@@ -133,7 +142,11 @@ function checkCertificates({ ca, cert, key }: LoadTls): void {
   }
 }
 
+function isForbidden(error: unknown): error is InferenceError {
+  return error instanceof InferenceError && (error.code === 'UNAUTHENTICATED' || error.code === 'PERMISSION_DENIED');
+}
+
 function throwIfForbidden(error: unknown): void {
-  if (!(error instanceof InferenceError) || (error.code !== 'UNAUTHENTICATED' && error.code !== 'PERMISSION_DENIED')) return;
+  if (!isForbidden(error)) return;
   throw new InferenceError(error.code, `the server wants a credential: give it by --header authorization:... (${error.message})`);
 }

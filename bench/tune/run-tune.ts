@@ -5,6 +5,7 @@ import { didYouMean } from '../../proto/nearest-name.ts';
 import { EXIT_FAILED, EXIT_OK } from '../../server/commands/run-command.ts';
 import { machineFacts } from '../command/machine-facts.ts';
 import type { LiveStream } from '../report/live-view.ts';
+import { checkOutputFiles, outputFiles, writeOutputFiles } from '../report/output-files.ts';
 import { wantsColours } from '../report/terminal-text.ts';
 import { compareFinalists } from './compare-finalists.ts';
 import { type ConfigFile, readConfigFile } from './config-file.ts';
@@ -41,15 +42,18 @@ export async function runTune(
 ): Promise<number> {
   const startedAt = new Date().toISOString();
   const { bench, repository } = settings;
+  const files = outputFiles({ '--json': settings.jsonFile, '--html': settings.htmlFile });
+  checkOutputFiles(files);
   await checkModel(repository, bench.model);
   const file = await readConfigFile(join(repository, bench.model));
   const report = await measure(settings, { startedAt, command: argv, file }, terminal, signal);
-  terminal.stdout.write(tuneText(report, wantsColours(terminal.stdout)));
-  if (settings.jsonFile !== null) await writeFile(settings.jsonFile, `${JSON.stringify(report, null, 2)}\n`);
-  if (settings.htmlFile !== null) {
+  const writeJson = (path: string): Promise<void> => writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+  const writePage = async (path: string): Promise<void> => {
     const { tunePage } = await import('./tune-page.ts');
-    await writeFile(settings.htmlFile, tunePage(report));
-  }
+    await writeFile(path, tunePage(report));
+  };
+  terminal.stdout.write(tuneText(report, wantsColours(terminal.stdout)));
+  await writeOutputFiles(files.map((one) => ({ ...one, write: one.flag === '--json' ? writeJson : writePage })));
   const isDone = await writeChoice(file, report.edits, {
     isWriting: settings.isWriting && !signal.aborted,
     isAsking: settings.isAsking,

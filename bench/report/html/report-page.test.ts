@@ -47,6 +47,13 @@ describe('reportPage', () => {
     for (const svg of page.match(/<svg[^>]*>/g)!) expect(svg).toMatch(/role="img" aria-label="[^"]{20,}"/);
   });
 
+  it('has no heading over nothing, and one process is one', () => {
+    expect(page).toContain('<h3>Latencies</h3>');
+    expect(page).toContain('native sockets, 1 process<');
+    const nothing = { ...points[0]!, latency: null, refusal: null, lag: null };
+    expect(reportPage(madeReport([nothing]))).not.toContain('<h3>Latencies</h3>');
+  });
+
   it('has a label for each point of a line', () => {
     const lines = [...page.matchAll(/<polyline[^>]* points="([^"]*)" data-labels="([^"]*)"/g)];
     expect(lines.length).toBeGreaterThan(10);

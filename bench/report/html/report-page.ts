@@ -97,7 +97,8 @@ function pointDetails(point: BenchPoint, index: number, all: readonly BenchPoint
   const { name, throughput, latency } = point;
   const median = latency?.quantiles['50'];
   const words = `${formatNumber(throughput.value)}/s${median === undefined ? '' : `, p50 ${formatDuration(median.value)}`}`;
-  const content = html`${timeCharts(point)}<h3>Latencies</h3>${quantileTable(point)}<h3>Figures</h3>${pointFacts(point)}`;
+  const latencies = quantileTable(point);
+  const content = html`${timeCharts(point)}${latencies === NOTHING ? NOTHING : html`<h3>Latencies</h3>${latencies}`}<h3>Figures</h3>${pointFacts(point)}`;
   const summary = html`<summary>${name}<span>${words}</span></summary>`;
   return index === all.length - 1 ? html`<details open="">${summary}${content}</details>` : html`<details>${summary}${content}</details>`;
 }

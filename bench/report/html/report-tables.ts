@@ -78,7 +78,7 @@ export function pointFacts(point: BenchPoint): Html {
     ['measured', `${formatDuration(point.measuredMs * 1000)} in ${formatCount(point.windows.length)} windows`],
     [
       'generator',
-      `busy ${formatShare(generator.busy)}, ${formatNumber(generator.cpu)} cores, ${generator.sockets} sockets, ${formatCount(generator.processes)} processes`,
+      `busy ${formatShare(generator.busy)}, ${formatNumber(generator.cpu)} cores, ${generator.sockets} sockets, ${formatCount(generator.processes)} ${generator.processes === 1 ? 'process' : 'processes'}`,
     ],
   ];
   if (serverUse !== null)
