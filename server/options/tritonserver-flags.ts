@@ -12,7 +12,7 @@ export interface TritonserverFlag {
 
 const off: readonly string[] = ['false', 'off', '0'];
 
-const noPingCount: TritonserverFlag = { effect: 'unused', reason: "pings are answered, and a client that reads no answers is cut off" };
+const noPingCount: TritonserverFlag = { effect: 'unused', reason: 'pings are answered, and a client that reads no answers is cut off' };
 const noSagemaker: TritonserverFlag = { effect: 'unused', reason: 'the SageMaker endpoint is not served' };
 const noVertex: TritonserverFlag = { effect: 'unused', reason: 'the Vertex AI endpoint is not served' };
 const noGpu: TritonserverFlag = { effect: 'unused', reason: 'GPU memory is managed by ONNX Runtime' };
