@@ -1,4 +1,4 @@
-/** @hotpath HPACK header blocks. Source: RFC 7541, sections 3 to 6 */
+/** @hotpath HPACK header blocks. Source: RFC 7541, sections 3 to 6 (measured by grpc-transport.bench.ts) */
 
 import { HeaderTable } from './header-table.ts';
 import { HpackFault } from './hpack-fault.ts';

@@ -1,4 +1,4 @@
-/** @hotpath HPACK's dynamic table, on top of the static one. Source: RFC 7541, sections 2.3 and 4 */
+/** @hotpath HPACK's dynamic table, on top of the static one. Source: RFC 7541, sections 2.3 and 4 (measured by grpc-transport.bench.ts) */
 
 import { STATIC_NAMES, STATIC_VALUES } from './static-table.ts';
 

@@ -1,4 +1,4 @@
-/** @hotpath HPACK's Huffman code. Source: RFC 7541, section 5.2 and Appendix B */
+/** @hotpath HPACK's Huffman code. Source: RFC 7541, section 5.2 and Appendix B (measured by grpc-transport.bench.ts) */
 
 import { HpackFault } from './hpack-fault.ts';
 

@@ -5,9 +5,9 @@ import { byteSizeOf, type Datatype, elementCount } from '../../../proto/datatype
 import { InferenceError, invalidArgument } from '../../../proto/inference-error.ts';
 import type { Tensor } from '../../../proto/tensor.ts';
 import { type InferenceCaller, InferenceRequest, type RequestedOutput } from '../../inference/inference-request.ts';
-import { RememberedHeaders, viewInputs } from './remembered-headers.ts';
-import { RequestJsonParser } from './request-json.ts';
-import { NO_REQUEST_PARAMETERS, type RequestParameters } from './request-parameters.ts';
+import { KnownRequest, RememberedHeaders } from './remembered-headers.ts';
+import { type ReadRequest, RequestJsonParser } from './request-json.ts';
+import { NO_REQUEST_PARAMETERS } from './request-parameters.ts';
 
 /** What decoding needs to know of the model version that the request goes to; a `ModelSignature` has it all. */
 export interface InferTarget {
@@ -58,11 +58,8 @@ export function decodeInferRequest(
   if (headerLengthText !== '') jsonBytes = parseHeaderLength(headerLengthText, body.length);
   if (jsonBytes === 0) return decodeRawRequest(body, target, caller);
   const headers = jsonBytes < body.length ? memoryOf(target).headers : null;
-  const known = headers?.find(body, jsonBytes) ?? null;
-  if (known !== null) {
-    const { outputs, parameters } = known;
-    return assemble(target, caller, '', viewInputs(known, body), outputs, parameters);
-  }
+  const known = headers?.find(body, 0, jsonBytes) ?? null;
+  if (known !== null) return createInferRequest(new KnownRequest(known, body, 0, jsonBytes), target, caller);
   const parser = new RequestJsonParser(body, jsonBytes, target.inputs, target.outputs);
   try {
     parser.parse();
@@ -71,27 +68,17 @@ export function decodeInferRequest(
     throw explainCut(error, jsonBytes, body.length, 'Inference-Header-Content-Length');
   }
   const request = createInferRequest(parser, target, caller);
-  headers?.remember(body, jsonBytes, parser, request.outputs);
+  headers?.remember(body, 0, jsonBytes, parser, null);
   return request;
 }
 
-/** The request that was parsed, for the model version that is to answer it. */
-export function createInferRequest(parser: RequestJsonParser, target: InferTarget, caller: InferenceCaller): InferenceRequest {
-  const { id, inputs, parameters } = parser;
-  // `binary_data_output` is about outputs that the request does not list, so about all of them or none.
-  const outputs = parameters.binaryDataOutput && parser.outputs.length === 0 ? memoryOf(target).binaryOutputs : parser.outputs;
-  return assemble(target, caller, id, inputs, outputs, parameters);
-}
-
-function assemble(
-  target: InferTarget,
-  caller: InferenceCaller,
-  id: string,
-  inputs: readonly Tensor[],
-  outputs: readonly RequestedOutput[],
-  { others, priority, timeoutUs, sequence }: Readonly<RequestParameters>,
-): InferenceRequest {
+/** The request that was read, for the model version that is to answer it. */
+export function createInferRequest(read: ReadRequest, target: InferTarget, caller: InferenceCaller): InferenceRequest {
+  const { id, inputs, parameters } = read;
+  const { others, priority, timeoutUs, sequence } = parameters;
   const { modelName, modelVersion } = target;
+  // `binary_data_output` is about outputs that the request does not list, so about all of them or none.
+  const outputs = parameters.binaryDataOutput && read.outputs.length === 0 ? memoryOf(target).binaryOutputs : read.outputs;
   return new InferenceRequest({ modelName, modelVersion, id, inputs, outputs, parameters: others, priority, timeoutUs, sequence, caller });
 }
 

@@ -18,7 +18,13 @@ export interface AnswerSource {
 const writer = new JsonWriter();
 /** The usual answer, all of it JSON, needs no array of its own. */
 const jsonOnly: Uint8Array[] = [];
-const remembered = new WeakMap<AnswerSource, RememberedAnswer>();
+/** By the parameters that answers have: none, or those of the protocol. */
+interface AnswerMemory {
+  readonly plain: RememberedAnswer;
+  readonly extended: RememberedAnswer;
+}
+
+const memories = new WeakMap<AnswerSource, AnswerMemory>();
 
 /**
  * The answer as pieces: the response's JSON, then the bytes of its binary outputs in the order of `outputs`. JSON numbers read back exactly, to the datatype they come
@@ -36,23 +42,35 @@ export function encodeInference(
   source: AnswerSource,
   parameters: Readonly<Record<string, RequestParameter>> | null = response.parameters,
 ): readonly Uint8Array[] {
-  const memory = parameters === null && request.outputs.length > 0 ? memoryOf(source) : null;
-  const known = memory?.find(request, response) ?? null;
-  if (known !== null) return binaryPieces(known, response.outputs);
+  // Parameters of the model's own may differ each time.
+  const memory = response.parameters === null && request.outputs.length > 0 ? memoryOf(source, parameters !== null) : null;
+  const known = memory?.knows(request, response, parameters) === true ? memory : null;
+  if (known !== null && request.id === '') return binaryPieces(known.json, response.outputs);
   writer.reset();
-  const pieces = writeResponse(request, response, source, parameters) ?? jsonOnly;
+  writer.ascii('{');
+  if (request.id !== '') {
+    writer.ascii('"id":');
+    writer.string(request.id);
+    writer.ascii(',');
+  }
+  if (known !== null) {
+    writer.json(known.members);
+    return binaryPieces(writer.view(), response.outputs);
+  }
+  const start = writer.length;
+  const pieces = writeMembers(request, response, source, parameters) ?? jsonOnly;
   pieces[0] = writer.view();
-  memory?.remember(request, response, pieces[0]);
+  memory?.remember(request, response, parameters, writer.view(start));
   return pieces;
 }
 
-function memoryOf(source: AnswerSource): RememberedAnswer {
-  let memory = remembered.get(source);
+function memoryOf(source: AnswerSource, isExtended: boolean): RememberedAnswer {
+  let memory = memories.get(source);
   if (memory === undefined) {
-    memory = new RememberedAnswer();
-    remembered.set(source, memory);
+    memory = { plain: new RememberedAnswer(), extended: new RememberedAnswer() };
+    memories.set(source, memory);
   }
-  return memory;
+  return isExtended ? memory.extended : memory.plain;
 }
 
 function binaryPieces(json: Uint8Array, outputs: readonly Tensor[]): readonly Uint8Array[] {
@@ -66,19 +84,13 @@ export function releaseEncoder(): void {
   writer.release();
 }
 
-/** Writes the JSON; returns the binary pieces behind a place for it, or null when there is none. */
-function writeResponse(
+/** Writes the JSON behind the id; returns the binary pieces behind a place for it, or null when there is none. */
+function writeMembers(
   request: InferenceRequest,
   response: InferenceResponse,
   source: AnswerSource,
   parameters: Readonly<Record<string, RequestParameter>> | null,
 ): Uint8Array[] | null {
-  writer.ascii('{');
-  if (request.id !== '') {
-    writer.ascii('"id":');
-    writer.string(request.id);
-    writer.ascii(',');
-  }
   writer.ascii('"model_name":');
   writer.string(response.modelName);
   writer.ascii(',"model_version":');

@@ -30,9 +30,9 @@ export class JsonWriter {
     this.length = 0;
   }
 
-  /** What was written so far: borrowed, until the next {@link reset}. */
-  view(): Uint8Array {
-    return new Uint8Array(this.buffer.buffer, this.buffer.byteOffset, this.length);
+  /** What was written so far, from `start` on: borrowed, until the next {@link reset}. */
+  view(start = 0): Uint8Array {
+    return new Uint8Array(this.buffer.buffer, this.buffer.byteOffset + start, this.length - start);
   }
 
   /** Lets a large buffer go. */
@@ -44,6 +44,12 @@ export class JsonWriter {
   /** ASCII that needs no escapes. */
   ascii(text: string): void {
     this.length = putAscii(this.reserve(text.length), this.length, text);
+  }
+
+  /** JSON that was written before. */
+  json(bytes: Uint8Array): void {
+    this.reserve(bytes.length).set(bytes, this.length);
+    this.length += bytes.length;
   }
 
   /** A whole number that a double holds exactly. */

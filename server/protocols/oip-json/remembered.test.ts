@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Tensor } from '../../../proto/tensor.ts';
-import { type InferenceCaller, InferenceRequest, type RequestedOutput } from '../../inference/inference-request.ts';
+import { type InferenceCaller, InferenceRequest, type RequestedOutput, type RequestParameter } from '../../inference/inference-request.ts';
 import { InferenceResponse } from '../../inference/inference-response.ts';
 import { decodeInferRequest, type InferTarget } from './decode-request.ts';
 import { type AnswerSource, encodeInference, releaseEncoder } from './encode-response.ts';
@@ -47,6 +47,12 @@ describe('headers of binary requests', () => {
     more: fc.constantFrom(
       {},
       { id: 'a' },
+      { id: 'another' },
+      { id: 'é' },
+      { id: '"quoted"' },
+      { id: 'x'.repeat(70) },
+      { parameters: { binary_data_output: true }, id: 'b' },
+      { parameters: { binary_data_output: true }, id: '' },
       { parameters: { binary_data_output: true } },
       { parameters: { priority: 2, timeout: 9, colour: 'red' } },
       { parameters: { sequence_id: 7, sequence_start: true } },
@@ -68,6 +74,26 @@ describe('headers of binary requests', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  test('whatever byte stands in the id of a known header, it is read, or refused, as the first time', () => {
+    const target = newTarget();
+    const json = (id: string): Buffer => Buffer.from(headerOf([2], { id }), 'latin1');
+    const at = json('aXb').indexOf('X');
+    const outcome = (body: Buffer, of: InferTarget): unknown => {
+      try {
+        return seen(decodeInferRequest(body, String(body.length - 2), of, caller));
+      } catch (error) {
+        return String(error);
+      }
+    };
+    for (let byte = 0; byte < 256; byte++) {
+      const body = Buffer.concat([json('aXb'), Uint8Array.of(1, 2)]);
+      decodeInferRequest(body, String(body.length - 2), target, caller);
+      const changed = Buffer.from(body);
+      changed[at] = byte;
+      expect(outcome(changed, target)).toEqual(outcome(changed, newTarget()));
+    }
   });
 
   test('a known header before too few or too many bytes is refused as the first time', () => {
@@ -116,12 +142,15 @@ describe('the JSON of binary answers', () => {
     [{ name: 'Y', classification: 1, binaryData: true }],
   ];
 
+  const protocolParameters: readonly (Readonly<Record<string, RequestParameter>> | null)[] = [null, { last: true }, { last: false }];
+
   function encode(
     source: AnswerSource,
     id: string,
     asked: readonly RequestedOutput[],
     outputs: readonly Tensor[],
     version: string,
+    parameters: Readonly<Record<string, RequestParameter>> | null,
   ): Buffer {
     const request = new InferenceRequest({
       modelName: 'm',
@@ -135,7 +164,7 @@ describe('the JSON of binary answers', () => {
       caller,
     });
     try {
-      return Buffer.concat(encodeInference(request, new InferenceResponse('m', version, outputs, null, timing), source));
+      return Buffer.concat(encodeInference(request, new InferenceResponse('m', version, outputs, null, timing), source, parameters));
     } finally {
       releaseEncoder();
     }
@@ -144,7 +173,8 @@ describe('the JSON of binary answers', () => {
   test('whatever was answered before, an answer is what it is for a version that answered nothing yet', () => {
     const answers = fc.record({
       asked: fc.constantFrom(...lists),
-      id: fc.constantFrom('', 'a'),
+      id: fc.constantFrom('', 'a', 'another', 'é"'),
+      parameters: fc.constantFrom(...protocolParameters),
       version: fc.constantFrom('1', '2'),
       rows: fc.integer({ min: 1, max: 3 }),
       datatype: fc.constantFrom('UINT8' as const, 'INT8' as const),
@@ -153,10 +183,11 @@ describe('the JSON of binary answers', () => {
     fc.assert(
       fc.property(fc.array(answers, { minLength: 1, maxLength: 40 }), (all) => {
         const source = newSource();
-        for (const { asked, id, version, rows, datatype, fill } of all) {
+        for (const { asked, id, parameters, version, rows, datatype, fill } of all) {
           const names = asked.length === 0 ? ['Y', 'Z'] : asked.map(({ name }) => name);
           const outputs = names.map((name): Tensor => ({ name, datatype, shape: [rows], data: new Uint8Array(rows).fill(fill) }));
-          expect(encode(source, id, asked, outputs, version)).toEqual(encode(newSource(), id, asked, outputs, version));
+          const got = encode(source, id, asked, outputs, version, parameters);
+          expect(got).toEqual(encode(newSource(), id, asked, outputs, version, parameters));
         }
       }),
       { numRuns: 500 },

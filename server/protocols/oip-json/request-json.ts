@@ -32,6 +32,15 @@ export interface RequestEnvelope {
   readonly isControl: boolean;
 }
 
+/** What a request says, whoever is to answer it. */
+export interface ReadRequest {
+  readonly id: string;
+  readonly inputs: readonly Tensor[];
+  /** Those that it lists. */
+  readonly outputs: readonly RequestedOutput[];
+  readonly parameters: Readonly<RequestParameters>;
+}
+
 /**
  * Parses the JSON of `POST /v2/models/<model>/infer`. After {@link parse} its fields hold the request. Strict where Triton is lax: a repeated key, a byte order
  * mark, bytes behind the document and invalid UTF-8 are refused. Unknown keys are ignored, as in Triton. Every refusal is INVALID_ARGUMENT, or UNIMPLEMENTED for
@@ -39,8 +48,11 @@ export interface RequestEnvelope {
  *
  * Source: Open Inference Protocol, `$inference_request`, with Triton's binary tensor data, classification and parameters extensions.
  */
-export class RequestJsonParser {
+export class RequestJsonParser implements ReadRequest {
   id = '';
+  /** Where the id lies in the JSON, between its quotes. */
+  idStart = 0;
+  idEnd = 0;
   parameters: Readonly<RequestParameters> = NO_REQUEST_PARAMETERS;
   readonly inputs: Tensor[] = [];
   outputs: readonly RequestedOutput[] = NO_OUTPUTS;
@@ -86,6 +98,8 @@ export class RequestJsonParser {
         const id = readText(reader);
         if (id === undefined) throw wrongText(reader, 'id', 'id');
         this.id = id;
+        this.idStart = reader.stringStart;
+        this.idEnd = reader.stringEnd;
       } else if (reader.stringIs('parameters')) {
         seen = reader.mark(seen, 8);
         this.parameters = new RequestParameters(reader);

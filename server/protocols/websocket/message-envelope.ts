@@ -8,6 +8,13 @@ import { isTimeout, wrongTimeout } from '../request-timeout.ts';
 /** What the member `type` may say; a message without it is `infer`. */
 export const MESSAGE_TYPES: readonly string[] = ['infer', 'cancel'];
 
+/** What a message said that asks for an inference. */
+export interface InferEnvelope {
+  readonly modelName: string;
+  readonly modelVersion: string;
+  readonly timeoutMs: number;
+}
+
 export class MessageEnvelope implements RequestEnvelope {
   modelName = '';
   modelVersion = '';
@@ -25,6 +32,13 @@ export class MessageEnvelope implements RequestEnvelope {
     this.timeoutMs = Number.POSITIVE_INFINITY;
     this.likelyModel = likelyModel;
     this.seen = 0;
+  }
+
+  /** A message says what an earlier one said. */
+  recall({ modelName, modelVersion, timeoutMs }: InferEnvelope): void {
+    this.modelName = modelName;
+    this.modelVersion = modelVersion;
+    this.timeoutMs = timeoutMs;
   }
 
   get isControl(): boolean {

@@ -1,11 +1,11 @@
 import type { Model } from '../../repository/model.ts';
-import type { RequestJsonParser } from '../oip-json/request-json.ts';
+import type { ReadRequest } from '../oip-json/request-json.ts';
 import type { RoutedCall } from '../route-wait.ts';
 import type { SessionCall } from './session-call.ts';
 
 /** What a waiting message tells its session. */
 export interface WaitingSession {
-  onMessageRouted(call: SessionCall, parser: RequestJsonParser, model: Model): void;
+  onMessageRouted(call: SessionCall, read: ReadRequest, model: Model): void;
   onMessageNotRouted(call: SessionCall, modelName: string, error: unknown): void;
 }
 
@@ -13,18 +13,18 @@ export interface WaitingSession {
 export class WaitingMessage implements RoutedCall {
   readonly #session: WaitingSession;
   readonly #call: SessionCall;
-  readonly #parser: RequestJsonParser;
+  readonly #read: ReadRequest;
   readonly #modelName: string;
 
-  constructor(session: WaitingSession, call: SessionCall, parser: RequestJsonParser, modelName: string) {
+  constructor(session: WaitingSession, call: SessionCall, read: ReadRequest, modelName: string) {
     this.#session = session;
     this.#call = call;
-    this.#parser = parser;
+    this.#read = read;
     this.#modelName = modelName;
   }
 
   onRouted(model: Model): void {
-    this.#session.onMessageRouted(this.#call, this.#parser, model);
+    this.#session.onMessageRouted(this.#call, this.#read, model);
   }
 
   onRouteFailed(error: unknown): void {

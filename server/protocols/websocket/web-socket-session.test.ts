@@ -44,6 +44,50 @@ describe('requests and answers', () => {
     }
   });
 
+  it('takes a binary message whose JSON has come before, with another id, for what it says', async () => {
+    const headers: readonly ((id: string) => Record<string, unknown>)[] = [
+      (id) => echoHeader(id, { parameters: { binary_data_output: true } }),
+      (id) => ({ parameters: { binary_data_output: true, priority: 2 }, ...echoHeader(id) }),
+      (id) => echoHeader(id, { model_version: '1', timeout_ms: 60_000 }),
+      (id) => ({ ...echoHeader(id), model_name: 'text' }),
+      (id) => ({ ...echoHeader(id), model_name: 'nobody', model_version: 'one' }),
+      (id) => echoHeader(id, { type: 'cancel' }),
+      (id) => echoHeader(id, { type: 'sing' }),
+      (id) => echoHeader(id, { parameters: { sequence_id: 5, sequence_start: id === 'a' } }),
+    ];
+    const message = fc.record({
+      header: fc.constantFrom(...headers),
+      id: fc.constantFrom('a', 'b', 'c', 'longer', 'é', '"', ''),
+      extraBytes: fc.constantFrom(0, 0, 0, 1),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(message, { maxLength: 20 }), async (messages) => {
+        let busy = await HeldSession.open();
+        for (const { header, id, extraBytes } of messages) {
+          const fresh = await HeldSession.open();
+          const outcomes = [busy, fresh].map((session) => {
+            const count = session.messages.length;
+            session.binary(header(id), Buffer.concat([onesBytes, Buffer.alloc(extraBytes)]));
+            const got = session.held.map(({ modelName, inputs, outputs, parameters, priority, sequence, deadlineNs }) => ({
+              modelName,
+              inputs: inputs.map(({ name, datatype, shape, data }) => ({ name, datatype, shape, data: [...data] })),
+              outputs,
+              parameters: { ...parameters },
+              priority,
+              sequence,
+              hasDeadline: deadlineNs < Number.POSITIVE_INFINITY,
+            }));
+            while (session.held.length > 0) session.answer(id);
+            return { got, answers: session.messages.slice(count), close: session.connection.close_ };
+          });
+          expect(outcomes[0]).toEqual(outcomes[1]);
+          if (busy.connection.close_ !== null) busy = fresh.connection.close_ === null ? fresh : await HeldSession.open();
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it("keeps the model's response parameters beside its own", async () => {
     const held = await HeldSession.open();
     held.text(echo('a'));

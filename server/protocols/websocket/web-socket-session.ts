@@ -9,13 +9,14 @@ import type { Model } from '../../repository/model.ts';
 import type { Waiting } from '../../repository/waiting.ts';
 import type { WebSocketConnection, WebSocketListener } from '../../transports/web-socket.ts';
 import { createInferRequest, explainCut, type InferTarget } from '../oip-json/decode-request.ts';
-import { RequestJsonParser } from '../oip-json/request-json.ts';
+import { KnownRequest, RememberedHeaders } from '../oip-json/remembered-headers.ts';
+import { type ReadRequest, RequestJsonParser } from '../oip-json/request-json.ts';
 import type { ProtocolContext } from '../protocol.ts';
 import { RouteWait } from '../route-wait.ts';
 import { GOING_AWAY } from './close-codes.ts';
 import { findId } from './find-id.ts';
 import { type BacklogBudget, MessageBacklog } from './message-backlog.ts';
-import { MESSAGE_TYPES, MessageEnvelope } from './message-envelope.ts';
+import { type InferEnvelope, MESSAGE_TYPES, MessageEnvelope } from './message-envelope.ts';
 import { JSON_LENGTH_BYTES, sendError, sendResponse } from './send-answer.ts';
 import { type CallSession, SessionCall } from './session-call.ts';
 import { WaitingMessage, type WaitingSession } from './waiting-message.ts';
@@ -42,6 +43,7 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
   readonly #limits: SessionLimits;
   readonly #highWaterBytes: number;
   readonly #envelope = new MessageEnvelope();
+  readonly #headers: RememberedHeaders<InferEnvelope> = new RememberedHeaders();
   /** Not answered yet, by id. */
   readonly #calls: Map<string, SessionCall> = new Map();
   readonly #backlog: MessageBacklog;
@@ -129,25 +131,41 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
     this.#envelope.reset(this.#likely.modelName);
     let body = message;
     let jsonBytes = message.length;
-    let parser: RequestJsonParser | null = null;
+    let read: ReadRequest | null = null;
     try {
       if (isBinary) {
         jsonBytes = readJsonLength(message);
-        body = message.subarray(JSON_LENGTH_BYTES);
+        read = this.#recall(message, jsonBytes);
       }
-      parser = new RequestJsonParser(body, jsonBytes, this.#likely.inputs, this.#likely.outputs, this.#envelope);
-      parser.parse();
-      if (parser.id === '') throw noId();
-      if (this.#envelope.isControl) this.#control(parser.id);
-      else this.#infer(parser, message.length, isTooMany);
+      if (read === null) {
+        if (isBinary) body = message.subarray(JSON_LENGTH_BYTES);
+        const parser = new RequestJsonParser(body, jsonBytes, this.#likely.inputs, this.#likely.outputs, this.#envelope);
+        read = parser;
+        parser.parse();
+        if (isBinary && parser.id !== '' && !this.#envelope.isControl) {
+          const { modelName, modelVersion, timeoutMs } = this.#envelope;
+          this.#headers.remember(message, JSON_LENGTH_BYTES, jsonBytes, parser, { modelName, modelVersion, timeoutMs });
+        }
+      }
+      if (read.id === '') throw noId();
+      if (this.#envelope.isControl) this.#control(read.id);
+      else this.#infer(read, message.length, isTooMany);
     } catch (error) {
       const explained = isBinary ? explainCut(error, jsonBytes, body.length, 'the length before it') : error;
-      this.#refuse(explained, parser === null ? null : parser.id || findId(body.subarray(0, jsonBytes)));
+      this.#refuse(explained, read === null ? null : read.id || findId(body.subarray(0, jsonBytes)));
     }
   }
 
-  #infer(parser: RequestJsonParser, bytes: number, isTooMany: boolean): void {
-    const { id } = parser;
+  /** The request of a binary message whose JSON is, but for the id, that of one before; else null. */
+  #recall(message: Uint8Array, jsonBytes: number): ReadRequest | null {
+    const known = this.#headers.find(message, JSON_LENGTH_BYTES, jsonBytes);
+    if (known === null) return null;
+    this.#envelope.recall(known.envelope);
+    return new KnownRequest(known, message, JSON_LENGTH_BYTES, jsonBytes);
+  }
+
+  #infer(read: ReadRequest, bytes: number, isTooMany: boolean): void {
+    const { id } = read;
     const { modelName, modelVersion } = this.#envelope;
     if (this.#calls.has(id)) throw idTaken(id);
     if (isTooMany || this.#isFull) throw this.#full();
@@ -158,12 +176,12 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
     const deadlineNs = door.deadlineAfter(this.#envelope.timeoutMs);
     const model = door.route(modelName, modelVersion);
     if (model instanceof Promise) {
-      this.#wait(parser, bytes, model, modelName, deadlineNs);
+      this.#wait(read, bytes, model, modelName, deadlineNs);
       return;
     }
     this.#likely = model.signature;
     const call = new SessionCall(this, id, model, bytes, deadlineNs);
-    const request = createInferRequest(parser, model.signature, call);
+    const request = createInferRequest(read, model.signature, call);
     request.deadlineNs = deadlineNs;
     door.infer(request, model);
     call.request = request;
@@ -171,9 +189,9 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
   }
 
   /** The call counts as any other from here on, while its model is being loaded. */
-  #wait(parser: RequestJsonParser, bytes: number, routed: Waiting<Model>, modelName: string, deadlineNs: number): void {
-    const call = new SessionCall(this, parser.id, null, bytes, deadlineNs);
-    call.wait = RouteWait.start(this.#context, routed, bytes, new WaitingMessage(this, call, parser, modelName), deadlineNs);
+  #wait(read: ReadRequest, bytes: number, routed: Waiting<Model>, modelName: string, deadlineNs: number): void {
+    const call = new SessionCall(this, read.id, null, bytes, deadlineNs);
+    call.wait = RouteWait.start(this.#context, routed, bytes, new WaitingMessage(this, call, read, modelName), deadlineNs);
     this.#hold(call);
   }
 
@@ -184,7 +202,7 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
     if (this.#isFull && this.#unaryCount > 0) this.#pause();
   }
 
-  onMessageRouted(call: SessionCall, parser: RequestJsonParser, model: Model): void {
+  onMessageRouted(call: SessionCall, read: ReadRequest, model: Model): void {
     call.wait = null;
     if (call.isEnded) return;
     call.model = model;
@@ -192,7 +210,7 @@ export class WebSocketSession implements WebSocketListener, CallSession, Waiting
       call.isStream = true;
       this.#unaryCount--;
     }
-    const request = createInferRequest(parser, model.signature, call);
+    const request = createInferRequest(read, model.signature, call);
     request.deadlineNs = call.deadlineNs;
     if (this.#isStalled && call.isStream) request.pauseResponses();
     call.request = request;

@@ -1,4 +1,4 @@
-/** @hotpath one copy of each message that comes in; the answers of a tick after the first go out in one cork, which is one system call */
+/** @hotpath one copy of each message that comes in; the answers of a tick go out in one cork, which is one system call, or all but the first where the tick before had but one */
 
 import { joinBody } from '../buffered-exchange.ts';
 import type { WebSocketRoute } from '../web-socket.ts';
@@ -36,8 +36,11 @@ export class UwsWebSocket extends HeldWebSocket implements UwsWebSocketHandlers 
   /** Own copies, sent by the end of this turn of the loop. */
   #queue: QueuedMessage[] = [];
   #queuedBytes = 0;
-  /** A message was sent in this turn, and `#flush` will run. */
+  /** A message was sent or queued in this turn, and `#flush` will run. */
   #isFlushDue = false;
+  /** Messages of this turn, and whether the last turn had several: then the first one waits for those behind it, else it goes at once. */
+  #turnCount = 0;
+  #sendsSeveral = false;
   /** The engine has corked the connection by itself. */
   #isReceiving = false;
   #closing: { readonly code: number; readonly reason: string; readonly timer: NodeJS.Timeout } | null = null;
@@ -55,6 +58,8 @@ export class UwsWebSocket extends HeldWebSocket implements UwsWebSocketHandlers 
     };
     this.#flush = () => {
       this.#isFlushDue = false;
+      this.#sendsSeveral = this.#turnCount > 1;
+      this.#turnCount = 0;
       if (this.#queue.length === 0 || this.#socket === null) return;
       this.#socket.cork(this.#sendQueue);
       this.flushed();
@@ -116,18 +121,22 @@ export class UwsWebSocket extends HeldWebSocket implements UwsWebSocketHandlers 
   protected put(message: string | Uint8Array | readonly Uint8Array[], bytes: number, isBinary: boolean): void {
     const socket = this.#socket;
     if (socket === null) return;
-    if (this.#isFlushDue && !this.#isReceiving && bytes <= MAX_QUEUED_BYTES) {
-      this.#queue.push({ message: typeof message === 'string' ? Buffer.from(message) : joinBody(message), isBinary });
-      this.#queuedBytes += bytes;
-      return;
+    if (!this.#isReceiving) {
+      this.#turnCount++;
+      if (!this.#isFlushDue) {
+        this.#isFlushDue = true;
+        process.nextTick(this.#flush);
+      }
+      if ((this.#sendsSeveral || this.#turnCount > 1) && bytes <= MAX_QUEUED_BYTES) {
+        this.#queue.push({ message: typeof message === 'string' ? Buffer.from(message) : joinBody(message), isBinary });
+        this.#queuedBytes += bytes;
+        return;
+      }
     }
     if (this.#queue.length > 0) socket.cork(this.#sendQueue);
     const whole =
       typeof message === 'string' ? Buffer.from(message) : message instanceof Uint8Array ? message : this.#transport.join(message, bytes);
     socket.send(whole, isBinary, false);
-    if (this.#isReceiving || this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    process.nextTick(this.#flush);
   }
 
   /** The close frame goes when everything before it is with the kernel: once it is sent the engine tells nothing more of this connection. */

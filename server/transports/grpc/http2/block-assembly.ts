@@ -1,4 +1,4 @@
-/** @hotpath header blocks out of HEADERS and CONTINUATION frames. Source: RFC 9113, sections 6.2 and 6.10 */
+/** @hotpath header blocks out of HEADERS and CONTINUATION frames. Source: RFC 9113, sections 6.2 and 6.10 (measured by grpc-transport.bench.ts) */
 
 import { END_HEADERS, ENHANCE_YOUR_CALM, HAS_PRIORITY, Http2Fault, PADDED, PROTOCOL_ERROR, uint32At } from './http2-frames.ts';
 

@@ -1,4 +1,4 @@
-/** @hotpath which streams of a connection a client may still send frames of, though they are closed */
+/** @hotpath which streams of a connection a client may still send frames of, though they are closed (measured by grpc-transport.bench.ts) */
 
 /** Of the streams that this side reset last; frames of older ones that are on their way are answered with another reset. */
 const KEPT = 2048;

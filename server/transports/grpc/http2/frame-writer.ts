@@ -1,4 +1,4 @@
-/** @hotpath frames that go out whether the client reads or not: SETTINGS, PING, GOAWAY, resets and windows. Source: RFC 9113, section 6 */
+/** @hotpath frames that go out whether the client reads or not: SETTINGS, PING, GOAWAY, resets and windows. Source: RFC 9113, section 6 (measured by grpc-transport.bench.ts) */
 
 import type { Socket } from 'node:net';
 import type { ConnectionOutput } from './connection-output.ts';

@@ -1,4 +1,4 @@
-/** @hotpath the header blocks of a connection's requests: a client's calls of one method begin with the same bytes again and again */
+/** @hotpath the header blocks of a connection's requests: a client's calls of one method begin with the same bytes again and again (measured by grpc-transport.bench.ts) */
 
 import { HeaderDecoder } from '../../../../proto/hpack/header-decoder.ts';
 import { DEFAULT_TABLE_BYTES } from './http2-frames.ts';

@@ -1,12 +1,12 @@
-/** @hotpath a server's side of an HTTP/2 connection, as much of it as gRPC needs (measured by grpc-transport.bench.ts). Source: RFC 9113 */
+/** @hotpath a server's side of an HTTP/2 connection, as much of it as gRPC needs. Source: RFC 9113 (measured by grpc-transport.bench.ts) */
 
 import type { Socket } from 'node:net';
 import { HpackFault } from '../../../../proto/hpack/hpack-fault.ts';
 import { BlockAssembly, checkPriority } from './block-assembly.ts';
 import { ConnectionOutput, type OutputBlocks, type OutputListener } from './connection-output.ts';
-import { type FrameHandler, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { answerHttp1, looksLikeHttp1 } from './http1-answer.ts';
+import { type FrameHandler, FrameReader } from './http2-frame-reader.ts';
 import * as h2 from './http2-frames.ts';
 import type { Http2Stream } from './http2-stream.ts';
 import { type Http2Limits, Http2Streams, type StreamsListener } from './http2-streams.ts';

@@ -1,4 +1,4 @@
-/** @hotpath HTTP/2 frames, settings and errors by number. Source: RFC 9113, sections 4.1, 6 and 7 */
+/** @hotpath HTTP/2 frames, settings and errors by number. Source: RFC 9113, sections 4.1, 6 and 7 (measured by grpc-transport.bench.ts) */
 
 export const DATA = 0;
 export const HEADERS = 1;

@@ -1,4 +1,4 @@
-/** @hotpath the streams of an HTTP/2 connection: which are open, and what a client may send on each (measured by grpc-transport.bench.ts). Source: RFC 9113, sections 5 and 8.1 */
+/** @hotpath the streams of an HTTP/2 connection: which are open, and what a client may send on each. Source: RFC 9113, sections 5 and 8.1 (measured by grpc-transport.bench.ts) */
 
 import { AbuseBudget } from './abuse-budget.ts';
 import type { BlockHandler } from './block-assembly.ts';

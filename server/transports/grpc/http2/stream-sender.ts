@@ -1,4 +1,4 @@
-/** @hotpath answers on their way into a connection's output, as its windows let them (RFC 9113, section 5.2; measured by grpc-transport.bench.ts) */
+/** @hotpath answers on their way into a connection's output, as its windows let them (RFC 9113, section 5.2) (measured by grpc-transport.bench.ts) */
 
 import { BLOCK_BYTES, type ConnectionOutput } from './connection-output.ts';
 import {

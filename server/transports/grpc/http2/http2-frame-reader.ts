@@ -1,4 +1,4 @@
-/** @hotpath cuts a connection's bytes, however they come, into HTTP/2 frames; no object per frame. Source: RFC 9113, section 4.1 */
+/** @hotpath cuts a connection's bytes, however they come, into HTTP/2 frames; no object per frame. Source: RFC 9113, section 4.1 (measured by grpc-transport.bench.ts) */
 
 import {
   DATA,

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type FrameHandler, FrameReader } from './frame-reader.ts';
+import { type FrameHandler, FrameReader } from './http2-frame-reader.ts';
 import { DATA, FRAME_SIZE_ERROR, Http2Fault, PADDED, PROTOCOL_ERROR, putFrameHead } from './http2-frames.ts';
 
 /** What was read, with the pieces of DATA put together. */
