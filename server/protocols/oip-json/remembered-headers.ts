@@ -109,7 +109,10 @@ function viewInputs(inputs: readonly RememberedInput[], body: Uint8Array, start:
 
 /** Whether the bytes of `part` stand at `at`, which leaves room for them. */
 function holds(body: Uint8Array, at: number, part: Uint8Array): boolean {
-  for (let i = 0; i < part.length; i++) if (body[at + i] !== part[i]) return false;
+  const { length } = part;
+  // Quicker than the loop, but not to call.
+  if (length > 64) return Buffer.prototype.compare.call(body, part, 0, length, at, at + length) === 0;
+  for (let i = 0; i < length; i++) if (body[at + i] !== part[i]) return false;
   return true;
 }
 

@@ -185,7 +185,8 @@ export class UwsExchange extends BufferedExchange {
   #writeHead(): void {
     const response = this.#response;
     const headers = this.answerHeaders;
-    response.writeStatus(STATUS_LINES[this.status] ?? `${this.status} Unknown`);
+    // 200 is what the engine writes by itself.
+    if (this.status !== 200) response.writeStatus(STATUS_LINES[this.status] ?? `${this.status} Unknown`);
     for (let index = 0; index < headers.length; index += 2) response.writeHeader(headers[index]!, headers[index + 1]!);
   }
 

@@ -19,6 +19,20 @@ const MAX_POOLED_CALLBACKS = 1024;
 /** Once WebSockets are closed and streams ended, for their peers to take the last bytes: the engine does not say when they have, ms. */
 const LINGER_MS = 300;
 const HANDSHAKE_HEADERS = ['upgrade', 'origin', 'sec-websocket-key', 'sec-websocket-version'];
+/** What the transport reads itself, whatever the routes name. */
+const OWN_HEADERS = [
+  'content-length',
+  'transfer-encoding',
+  'expect',
+  'host',
+  'connection',
+  'upgrade',
+  'origin',
+  'accept-encoding',
+  'content-encoding',
+];
+/** Shared by all requests that have none, so never added to. */
+const NO_HEADERS = Object.freeze([]) as unknown as string[];
 const NO_BYTES = Buffer.alloc(0);
 
 class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
@@ -57,8 +71,8 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
   };
   /** The request at hand, as its handshake is judged. */
   readonly #head: HandshakeHead = { header: (name) => joinedHeader(this.#headers, name) };
-  /** Every header that some route names: the others are not kept. */
-  readonly #wantedHeaders: ReadonlySet<string>;
+  /** By their lengths, every header that some route names: the others are not kept. No list for a length that no header has which is read at all. */
+  readonly #wantedHeaders: readonly (readonly string[] | undefined)[];
   #hasHost = false;
   #host = '';
   #connection = '';
@@ -83,8 +97,8 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
     });
     // One connection has at most one open exchange here, so this bounds the working ones where a build cannot count connections.
     this.intake = new RequestIntake(options, options.maxConnections);
-    this.#wantedHeaders = new Set(options.routes.flatMap((route) => route.requestHeaders));
-    if (options.webSockets.length > 0) this.#wantedHeaders = new Set([...this.#wantedHeaders, ...HANDSHAKE_HEADERS]);
+    const wanted = options.routes.flatMap((route) => route.requestHeaders);
+    this.#wantedHeaders = byLength(options.webSockets.length > 0 ? [...wanted, ...HANDSHAKE_HEADERS] : wanted);
     this.writeAnswer = () => {
       const exchange = this.writing;
       this.writing = null;
@@ -215,13 +229,13 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
     this.#upgrade = '';
     this.#acceptEncoding = '';
     this.#contentEncoding = '';
-    this.#headers = [];
+    this.#headers = NO_HEADERS;
     this.#headerBytes = 0;
     request.forEachHeader(this.#visitHeader);
     framing.hasTooLargeHeaders = this.#headerBytes > this.#maxHeaderBytes;
     const { method } = framing;
     // Of every other request these are nobody's to read, so they are not kept.
-    if (this.#upgrade !== '') this.#headers.push('host', this.#host, 'connection', this.#connection);
+    if (this.#upgrade !== '') this.#headers = [...this.#headers, 'host', this.#host, 'connection', this.#connection];
     if (context !== null) {
       const route = this.intake.takeHandshake(request.getUrl(), framing, this.#head);
       if (route !== null) {
@@ -257,6 +271,9 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
   #onHeader(key: string, value: string): void {
     this.#headerBytes += key.length + value.length + 4;
     const framing = this.#framing;
+    // The length alone says of most headers that nobody reads them.
+    const wanted = this.#wantedHeaders[key.length];
+    if (wanted === undefined) return;
     switch (key) {
       case 'content-length':
         if (value === '' || framing.contentLength !== '') framing.hasRepeatedFraming = true;
@@ -290,8 +307,20 @@ class UwsTransport implements HttpTransport, UwsExchangeHost, UwsWebSocketHost {
         this.#contentEncoding = this.#contentEncoding === '' ? value : `${this.#contentEncoding}, ${value}`;
         break;
     }
-    if (this.#wantedHeaders.has(key)) this.#headers.push(key, value);
+    for (let i = 0; i < wanted.length; i++) {
+      if (wanted[i] !== key) continue;
+      if (this.#headers.length === 0) this.#headers = [key, value];
+      else this.#headers.push(key, value);
+      return;
+    }
   }
+}
+
+function byLength(names: readonly string[]): (readonly string[] | undefined)[] {
+  const lists: (string[] | undefined)[] = [];
+  for (const { length } of [...OWN_HEADERS, ...names]) lists[length] = [];
+  for (const name of new Set(names)) lists[name.length]!.push(name);
+  return Array.from(lists);
 }
 
 /** Starts the transport on a loaded module. */
