@@ -5,6 +5,7 @@ import { createTransport as createGrpc } from '../../clients/typescript/src/grpc
 import { createTransport as createHttp } from '../../clients/typescript/src/http/http-transport.ts';
 import type { Transport } from '../../clients/typescript/src/transport.ts';
 import { createTransport as createWebSocket } from '../../clients/typescript/src/websocket/websocket-transport.ts';
+import { loadUws } from '../../server/transports/uws/uws-module.ts';
 import type { WireProtocol } from '../load/load-plan.ts';
 import { type BenchRepository, makeBenchRepository } from './bench-repository.ts';
 import type { EchoOptions } from './blocking-echo.ts';
@@ -37,7 +38,7 @@ const transports: Readonly<Record<string, (port: number) => Transport>> = {
   'websocket-json': (port) => createWebSocket(new URL(`ws://127.0.0.1:${port}`), options),
 };
 
-describe.each<[EmptyStack, WireProtocol]>([
+const stacks: readonly [EmptyStack, WireProtocol][] = [
   ['uws', 'http-binary'],
   ['uws', 'http-json'],
   ['node', 'http-binary'],
@@ -46,7 +47,12 @@ describe.each<[EmptyStack, WireProtocol]>([
   ['grpc-js', 'grpc'],
   ['websocket', 'websocket-binary'],
   ['websocket', 'websocket-json'],
-])('the empty %s server, %s', (stack, protocol) => {
+];
+/** Of uWebSockets.js, which does not load on every Node. */
+const ofUws: readonly EmptyStack[] = ['uws', 'websocket'];
+const hasUws = 'module' in (await loadUws());
+
+describe.each(stacks.filter(([stack]) => hasUws || !ofUws.includes(stack)))('the empty %s server, %s', (stack, protocol) => {
   test('answers as the server does, the first time and later, many at once', async () => {
     const request = tinyRequests(protocol.endsWith('json') ? 'json' : 'binary')[0]!.infer!;
     const real = await fleet.get(INLINE);

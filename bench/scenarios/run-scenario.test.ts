@@ -16,7 +16,7 @@ const scenario: Scenario = {
   models: ['tiny'],
   seconds: 0,
   contenders: [
-    empty('control', 'uws', INLINE, { protocol: 'http-binary', requests, concurrency: 2 }),
+    empty('control', 'node', INLINE, { protocol: 'http-binary', requests, concurrency: 2 }),
     nereid('HTTP', INLINE, { protocol: 'http-binary', requests, concurrency: 2 }),
     rawRun('raw', 'tiny', requests),
   ],
