@@ -1,9 +1,9 @@
 /** What the end of a call means: its outcome, and what to tell of it. */
 
+import { CANCEL, ENHANCE_YOUR_CALM, http2ErrorName, REFUSED_STREAM } from '../../../proto/http2-frames.ts';
 import type { Outcome } from '../../load/load-window.ts';
 import { grpcStatusText, httpStatusText, outcomeOfGrpcCode, outcomeOfHttpStatus } from '../outcome-of-status.ts';
 import type { AnswerHeaders } from './answer-headers.ts';
-import { CANCEL, ENHANCE_YOUR_CALM, http2ErrorName, REFUSED_STREAM } from './http2-frames.ts';
 
 const CANCELLED = 1;
 const UNKNOWN = 2;

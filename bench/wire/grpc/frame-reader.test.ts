@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { DATA, DEFAULT_FRAME_BYTES, END_STREAM, HEADERS, PADDED, putFrameHead, SETTINGS } from '../../../proto/http2-frames.ts';
 import { FrameReader } from './frame-reader.ts';
-import { DATA, DEFAULT_FRAME_BYTES, END_STREAM, HEADERS, PADDED, putFrameHead, SETTINGS } from './http2-frames.ts';
 import { ProtocolFault } from './protocol-fault.ts';
 
 interface Frame {

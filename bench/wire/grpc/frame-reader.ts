@@ -1,4 +1,4 @@
-import { DATA, DEFAULT_FRAME_BYTES, END_STREAM, FRAME_HEAD_BYTES, PADDED, uint32At } from './http2-frames.ts';
+import { DATA, DEFAULT_FRAME_BYTES, END_STREAM, FRAME_HEAD_BYTES, PADDED, uint32At } from '../../../proto/http2-frames.ts';
 import { ProtocolFault } from './protocol-fault.ts';
 
 export interface FrameHandler {

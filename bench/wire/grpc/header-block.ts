@@ -1,4 +1,4 @@
-import { CONTINUATION, END_HEADERS, HEADERS, PADDED, PRIORITY } from './http2-frames.ts';
+import { CONTINUATION, END_HEADERS, HAS_PRIORITY, HEADERS, PADDED } from '../../../proto/http2-frames.ts';
 import { ProtocolFault } from './protocol-fault.ts';
 
 /** All fragments of a header block. */
@@ -35,7 +35,7 @@ export class HeaderBlock {
         to -= bytes[from]!;
         from++;
       }
-      if ((flags & PRIORITY) !== 0) from += 5;
+      if ((flags & HAS_PRIORITY) !== 0) from += 5;
       if (from > to) throw new ProtocolFault('a HEADERS frame with more padding than bytes');
       if ((flags & END_HEADERS) !== 0) {
         this.#setBlock(bytes, from, to);

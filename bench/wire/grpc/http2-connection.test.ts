@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { encodeInferRequest } from '../../../clients/typescript/src/grpc/encode-infer-request.ts';
+import * as h2 from '../../../proto/http2-frames.ts';
 import { until } from '../../../server/e2e/serve.ts';
 import type { Lane } from '../../load/lane.ts';
 import type { LoadPlan } from '../../load/load-plan.ts';
 import { NodeLoop } from '../../load/node-loop.ts';
-import * as h2 from './http2-frames.ts';
 import { encodePlan } from './lane-plan.ts';
 import { frameMessage } from './message-prefix.ts';
 import { ANY_REQUEST, inferRequest, int32, OK, openLane, planOf, RecordingSink } from './recorded-lane.case.ts';
@@ -104,7 +104,7 @@ describe('the HTTP/2 of a lane', () => {
     server.send(h2.HEADERS, h2.END_HEADERS, 1, block({ ':status': '103' }));
     const headers = block({ ':status': '200', 'content-type': 'application/grpc' });
     const padded = Buffer.concat([Buffer.from([3]), uint32(0), Buffer.from([9]), headers.subarray(0, 10), Buffer.alloc(3)]);
-    server.send(h2.HEADERS, h2.PADDED | h2.PRIORITY, 1, padded);
+    server.send(h2.HEADERS, h2.PADDED | h2.HAS_PRIORITY, 1, padded);
     server.send(h2.CONTINUATION, 0, 1, headers.subarray(10, 20));
     server.send(h2.CONTINUATION, h2.END_HEADERS, 1, headers.subarray(20));
     const message = frameMessage(ANSWER);

@@ -1,12 +1,12 @@
 /** A client's side of an HTTP/2 connection, as much of it as gRPC needs: windows, settings, frames in and out. Source: RFC 9113. */
 
+import * as h2 from '../../../proto/http2-frames.ts';
 import type { LaneSink } from '../../load/lane.ts';
 import type { LoadSocket, SocketHandler } from '../../load/socket-loop.ts';
 import { type FrameHandler, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { HeaderBlock } from './header-block.ts';
 import { HeaderCache } from './header-cache.ts';
-import * as h2 from './http2-frames.ts';
 import type { Http2Stream, StreamBytes } from './http2-stream.ts';
 import { PeerSettings } from './peer-settings.ts';
 import { ProtocolFault } from './protocol-fault.ts';

@@ -6,7 +6,7 @@ import {
   SETTINGS_INITIAL_WINDOW_SIZE,
   SETTINGS_MAX_CONCURRENT_STREAMS,
   SETTINGS_MAX_FRAME_SIZE,
-} from './http2-frames.ts';
+} from '../../../proto/http2-frames.ts';
 import { ProtocolFault } from './protocol-fault.ts';
 
 const SETTING_BYTES = 6;

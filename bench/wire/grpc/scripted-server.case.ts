@@ -2,9 +2,9 @@
 
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { DATA, END_HEADERS, END_STREAM, HEADERS, putFrameHead, SETTINGS } from '../../../proto/http2-frames.ts';
 import { until } from '../../../server/e2e/serve.ts';
 import { FrameReader } from './frame-reader.ts';
-import { DATA, END_HEADERS, END_STREAM, HEADERS, putFrameHead, SETTINGS } from './http2-frames.ts';
 import { frameMessage } from './message-prefix.ts';
 
 const PREFACE_BYTES = 24;

@@ -1,11 +1,11 @@
 /** @hotpath what the calls of both kinds have in common: deadline, cancelling, metadata, status (measured by grpc-transport.bench.ts) */
 
+import { CANCEL } from '../../../proto/http2-frames.ts';
 import { InferenceError } from '../../../proto/inference-error.ts';
 import { inflateBody } from '../content-encoding.ts';
 import type { MessagePool } from '../message-pool.ts';
 import type { RpcCall, RpcCancelListener } from '../rpc-call.ts';
 import type { GrpcConnection } from './grpc-connection.ts';
-import { CANCEL } from './http2/http2-frames.ts';
 import type { Http2Stream, StreamHandler } from './http2/http2-stream.ts';
 import { MessageReader, type MessageSink, requestTooLarge } from './message-reader.ts';
 import * as refusals from './rpc-refusals.ts';

@@ -1,9 +1,9 @@
 /** @hotpath one connection of a gRPC client: its calls, windows, start, silence and age (measured by grpc-transport.bench.ts) */
 
 import type { Socket } from 'node:net';
+import { ENHANCE_YOUR_CALM, NO_ERROR } from '../../../proto/http2-frames.ts';
 import type { OutputBlocks } from './http2/connection-output.ts';
 import { Http2Connection, type Http2Listener } from './http2/http2-connection.ts';
-import { ENHANCE_YOUR_CALM, NO_ERROR } from './http2/http2-frames.ts';
 import type { Http2Stream } from './http2/http2-stream.ts';
 
 /**

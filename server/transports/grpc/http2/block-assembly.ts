@@ -1,6 +1,7 @@
 /** @hotpath header blocks out of HEADERS and CONTINUATION frames. Source: RFC 9113, sections 6.2 and 6.10 (measured by grpc-transport.bench.ts) */
 
-import { END_HEADERS, ENHANCE_YOUR_CALM, HAS_PRIORITY, Http2Fault, PADDED, PROTOCOL_ERROR, uint32At } from './http2-frames.ts';
+import { END_HEADERS, ENHANCE_YOUR_CALM, HAS_PRIORITY, PADDED, PROTOCOL_ERROR, uint32At } from '../../../../proto/http2-frames.ts';
+import { Http2Fault } from './http2-fault.ts';
 
 /** A client that sends more CONTINUATION frames for one header block sends nothing else (CVE-2024-27316). */
 const MAX_CONTINUATIONS = 64;

@@ -1,8 +1,18 @@
 /** @hotpath frames that go out whether the client reads or not: SETTINGS, PING, GOAWAY, resets and windows. Source: RFC 9113, section 6 (measured by grpc-transport.bench.ts) */
 
 import type { Socket } from 'node:net';
+import {
+  ACK,
+  FRAME_HEAD_BYTES,
+  GOAWAY,
+  PING,
+  putFrameHead,
+  putUint32,
+  RST_STREAM,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from '../../../../proto/http2-frames.ts';
 import type { ConnectionOutput } from './connection-output.ts';
-import { ACK, FRAME_HEAD_BYTES, GOAWAY, PING, putFrameHead, putUint32, RST_STREAM, SETTINGS, WINDOW_UPDATE } from './http2-frames.ts';
 
 const PING_BYTES = 8;
 const SETTING_BYTES = 6;

@@ -1,7 +1,7 @@
 /** @hotpath the header blocks of a connection's requests: a client's calls of one method begin with the same bytes again and again (measured by grpc-transport.bench.ts) */
 
 import { HeaderDecoder } from '../../../../proto/hpack/header-decoder.ts';
-import { DEFAULT_TABLE_BYTES } from './http2-frames.ts';
+import { DEFAULT_TABLE_BYTES } from '../../../../proto/http2-frames.ts';
 import { type HeaderBounds, RequestHeaders } from './request-headers.ts';
 
 const KEPT = 4;

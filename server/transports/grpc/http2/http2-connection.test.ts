@@ -2,11 +2,11 @@ import { connect, type OutgoingHttpHeaders } from 'node:http2';
 import { type AddressInfo, createServer } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import * as h2 from '../../../../proto/http2-frames.ts';
 import { OutputBlocks } from './connection-output.ts';
 import { encodeHeaderBlock } from './header-block.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { frameBytes, Http2Fixture, LIMITS, REQUEST_BLOCK, word } from './http2-fixture.ts';
-import * as h2 from './http2-frames.ts';
 import type { Http2Stream } from './http2-stream.ts';
 import type { RequestHeaders } from './request-headers.ts';
 

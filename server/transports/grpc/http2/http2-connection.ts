@@ -2,12 +2,13 @@
 
 import type { Socket } from 'node:net';
 import { HpackFault } from '../../../../proto/hpack/hpack-fault.ts';
+import * as h2 from '../../../../proto/http2-frames.ts';
 import { BlockAssembly, checkPriority } from './block-assembly.ts';
 import { ConnectionOutput, type OutputBlocks, type OutputListener } from './connection-output.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { answerHttp1, looksLikeHttp1 } from './http1-answer.ts';
+import { Http2Fault } from './http2-fault.ts';
 import { type FrameHandler, FrameReader } from './http2-frame-reader.ts';
-import * as h2 from './http2-frames.ts';
 import type { Http2Stream } from './http2-stream.ts';
 import { type Http2Limits, Http2Streams, type StreamsListener } from './http2-streams.ts';
 import { type PeerSettings, readSettings } from './peer-settings.ts';
@@ -147,7 +148,7 @@ export class Http2Connection implements OutputListener, FrameHandler, StreamsLis
         this.#readSettings(flags, bytes, from, to);
         return;
       case h2.PUSH_PROMISE:
-        throw new h2.Http2Fault(h2.PROTOCOL_ERROR, 'a PUSH_PROMISE of a client');
+        throw new Http2Fault(h2.PROTOCOL_ERROR, 'a PUSH_PROMISE of a client');
       case h2.PING:
         expectBytes(to - from, 8, 'PING');
         if ((flags & h2.ACK) === 0) this.#writer.pingAck(bytes, from);
@@ -184,7 +185,7 @@ export class Http2Connection implements OutputListener, FrameHandler, StreamsLis
         this.#prefaceBytes += 1;
         continue;
       }
-      if (!looksLikeHttp1(chunk)) throw new h2.Http2Fault(h2.PROTOCOL_ERROR, 'the connection does not begin with the preface of HTTP/2');
+      if (!looksLikeHttp1(chunk)) throw new Http2Fault(h2.PROTOCOL_ERROR, 'the connection does not begin with the preface of HTTP/2');
       this.#shut();
       answerHttp1(this.socket);
       this.#awaitEnd();
@@ -197,14 +198,14 @@ export class Http2Connection implements OutputListener, FrameHandler, StreamsLis
   /** What any frame must be: its place, and a stream's or none. */
   #expectFrame(type: number, flags: number, streamId: number): void {
     if (!this.#isReady && (type !== h2.SETTINGS || (flags & h2.ACK) !== 0)) {
-      throw new h2.Http2Fault(h2.PROTOCOL_ERROR, 'the first frame is not SETTINGS');
+      throw new Http2Fault(h2.PROTOCOL_ERROR, 'the first frame is not SETTINGS');
     }
     if (this.#assembly.streamId === 0 ? type === h2.CONTINUATION : type !== h2.CONTINUATION || streamId !== this.#assembly.streamId) {
-      throw new h2.Http2Fault(h2.PROTOCOL_ERROR, 'CONTINUATION frames follow their HEADERS frame, and nothing comes between');
+      throw new Http2Fault(h2.PROTOCOL_ERROR, 'CONTINUATION frames follow their HEADERS frame, and nothing comes between');
     }
     const isOfConnection = type === h2.SETTINGS || type === h2.PING || type === h2.GOAWAY;
     if (type <= h2.GOAWAY && isOfConnection !== (streamId === 0)) {
-      throw new h2.Http2Fault(h2.PROTOCOL_ERROR, `a frame of type ${type} for stream ${streamId}`);
+      throw new Http2Fault(h2.PROTOCOL_ERROR, `a frame of type ${type} for stream ${streamId}`);
     }
   }
 
@@ -244,7 +245,7 @@ export class Http2Connection implements OutputListener, FrameHandler, StreamsLis
 
   #fail(error: unknown): void {
     if (this.#isOver) return;
-    const isFault = error instanceof h2.Http2Fault;
+    const isFault = error instanceof Http2Fault;
     const code = isFault ? error.code : error instanceof HpackFault ? h2.COMPRESSION_ERROR : h2.INTERNAL_ERROR;
     this.#sayGoodBye(code, code === h2.INTERNAL_ERROR ? '' : (error as Error).message);
     this.#shut();
@@ -298,7 +299,7 @@ export class Http2Connection implements OutputListener, FrameHandler, StreamsLis
 }
 
 function expectBytes(got: number, expected: number, frame: string): void {
-  if (got !== expected) throw new h2.Http2Fault(h2.FRAME_SIZE_ERROR, `a ${frame} frame of ${got} bytes, where ${expected} are expected`);
+  if (got !== expected) throw new Http2Fault(h2.FRAME_SIZE_ERROR, `a ${frame} frame of ${got} bytes, where ${expected} are expected`);
 }
 
 function ignore(): void {}

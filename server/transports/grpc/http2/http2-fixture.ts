@@ -2,11 +2,11 @@
 
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
+import { FRAME_HEAD_BYTES, PREFACE, putFrameHead, SETTINGS } from '../../../../proto/http2-frames.ts';
 import { OutputBlocks } from './connection-output.ts';
 import { encodeHeaderBlock } from './header-block.ts';
 import { Http2Connection, type Http2Listener } from './http2-connection.ts';
 import { type FrameHandler, FrameReader } from './http2-frame-reader.ts';
-import { FRAME_HEAD_BYTES, PREFACE, putFrameHead, SETTINGS } from './http2-frames.ts';
 import type { Http2Stream, StreamHandler } from './http2-stream.ts';
 import type { Http2Limits } from './http2-streams.ts';
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { DATA, FRAME_SIZE_ERROR, PADDED, PROTOCOL_ERROR, putFrameHead } from '../../../../proto/http2-frames.ts';
+import { Http2Fault } from './http2-fault.ts';
 import { type FrameHandler, FrameReader } from './http2-frame-reader.ts';
-import { DATA, FRAME_SIZE_ERROR, Http2Fault, PADDED, PROTOCOL_ERROR, putFrameHead } from './http2-frames.ts';
 
 /** What was read, with the pieces of DATA put together. */
 class Recorder implements FrameHandler {

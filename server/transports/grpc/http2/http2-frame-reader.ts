@@ -5,11 +5,11 @@ import {
   DEFAULT_FRAME_BYTES,
   FRAME_HEAD_BYTES,
   FRAME_SIZE_ERROR,
-  Http2Fault,
   PADDED,
   PROTOCOL_ERROR,
   uint32At,
-} from './http2-frames.ts';
+} from '../../../../proto/http2-frames.ts';
+import { Http2Fault } from './http2-fault.ts';
 
 export interface FrameHandler {
   /** A DATA frame begins. `length`: of its payload, padding and all, which is what flow control counts. */

@@ -1,12 +1,13 @@
 /** @hotpath the streams of an HTTP/2 connection: which are open, and what a client may send on each. Source: RFC 9113, sections 5 and 8.1 (measured by grpc-transport.bench.ts) */
 
+import * as h2 from '../../../../proto/http2-frames.ts';
 import { AbuseBudget } from './abuse-budget.ts';
 import type { BlockHandler } from './block-assembly.ts';
 import { ClosedStreams } from './closed-streams.ts';
 import type { ConnectionOutput } from './connection-output.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { HeaderBlocks } from './header-blocks.ts';
-import * as h2 from './http2-frames.ts';
+import { Http2Fault } from './http2-fault.ts';
 import { Http2Stream, type StreamCarrier } from './http2-stream.ts';
 import type { HeaderBounds, RequestHeaders } from './request-headers.ts';
 import { type SentListener, StreamSender } from './stream-sender.ts';
@@ -157,7 +158,7 @@ export class Http2Streams implements StreamCarrier, SentListener, BlockHandler {
     if (stream === undefined) {
       if (this.#closed.wasReset(streamId)) return;
       const isSkipped = this.#closed.wasSkipped(streamId) || streamId % 2 === 0;
-      throw new h2.Http2Fault(isSkipped ? h2.PROTOCOL_ERROR : h2.STREAM_CLOSED, `HEADERS for stream ${streamId}, which is closed`);
+      throw new Http2Fault(isSkipped ? h2.PROTOCOL_ERROR : h2.STREAM_CLOSED, `HEADERS for stream ${streamId}, which is closed`);
     }
     if (stream.hasRequestEnded) this.#misstep(stream, h2.STREAM_CLOSED);
     else if (isEnd && areTrailers) this.#endRequest(stream);
@@ -180,7 +181,7 @@ export class Http2Streams implements StreamCarrier, SentListener, BlockHandler {
   /** WINDOW_UPDATE. Throws Http2Fault. */
   onWindowUpdate(streamId: number, bytes: number): void {
     if (streamId === 0) {
-      if (bytes === 0) throw new h2.Http2Fault(h2.PROTOCOL_ERROR, 'a WINDOW_UPDATE of 0 bytes');
+      if (bytes === 0) throw new Http2Fault(h2.PROTOCOL_ERROR, 'a WINDOW_UPDATE of 0 bytes');
       if (!this.sender.widen(bytes)) throw windowTooLarge();
       return;
     }
@@ -192,7 +193,7 @@ export class Http2Streams implements StreamCarrier, SentListener, BlockHandler {
 
   /** Takes `count` off what the client may still do amiss. Throws Http2Fault when nothing is left. */
   spend(count: number, what: string): void {
-    if (!this.#budget.spend(count)) throw new h2.Http2Fault(h2.ENHANCE_YOUR_CALM, `too many ${what}`);
+    if (!this.#budget.spend(count)) throw new Http2Fault(h2.ENHANCE_YOUR_CALM, `too many ${what}`);
   }
 
   /** The connection is over. */
@@ -202,7 +203,7 @@ export class Http2Streams implements StreamCarrier, SentListener, BlockHandler {
   }
 
   #begin(streamId: number, headers: RequestHeaders, isEnd: boolean): void {
-    if (streamId % 2 === 0) throw new h2.Http2Fault(h2.PROTOCOL_ERROR, `a request on stream ${streamId}: a client's numbers are odd`);
+    if (streamId % 2 === 0) throw new Http2Fault(h2.PROTOCOL_ERROR, `a request on stream ${streamId}: a client's numbers are odd`);
     if (streamId > this.lastId + 2) this.#closed.skipped(this.lastId + 1, streamId);
     this.lastId = streamId;
     if (headers.isMalformed) this.#refuse(streamId, h2.PROTOCOL_ERROR, 1);
@@ -247,7 +248,7 @@ export class Http2Streams implements StreamCarrier, SentListener, BlockHandler {
   /** Of a stream that is not open: it was. */
   #expectOpened(streamId: number, frame: string): void {
     if (streamId > this.lastId || streamId % 2 === 0) {
-      throw new h2.Http2Fault(h2.PROTOCOL_ERROR, `${frame} for stream ${streamId}, which was never opened`);
+      throw new Http2Fault(h2.PROTOCOL_ERROR, `${frame} for stream ${streamId}, which was never opened`);
     }
   }
 
@@ -264,6 +265,6 @@ export class Http2Streams implements StreamCarrier, SentListener, BlockHandler {
   }
 }
 
-function windowTooLarge(): h2.Http2Fault {
-  return new h2.Http2Fault(h2.FLOW_CONTROL_ERROR, 'a window of more than 2 GiB');
+function windowTooLarge(): Http2Fault {
+  return new Http2Fault(h2.FLOW_CONTROL_ERROR, 'a window of more than 2 GiB');
 }

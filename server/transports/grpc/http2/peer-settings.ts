@@ -1,6 +1,7 @@
 /** A client's SETTINGS frame. Source: RFC 9113, section 6.5 */
 
-import * as h2 from './http2-frames.ts';
+import * as h2 from '../../../../proto/http2-frames.ts';
+import { Http2Fault } from './http2-fault.ts';
 
 const ENTRY_BYTES = 6;
 
@@ -14,7 +15,7 @@ export interface PeerSettings {
 
 /** Throws Http2Fault. */
 export function readSettings(bytes: Buffer, from: number, to: number, into: PeerSettings): void {
-  if ((to - from) % ENTRY_BYTES !== 0) throw new h2.Http2Fault(h2.FRAME_SIZE_ERROR, `a SETTINGS frame of ${to - from} bytes`);
+  if ((to - from) % ENTRY_BYTES !== 0) throw new Http2Fault(h2.FRAME_SIZE_ERROR, `a SETTINGS frame of ${to - from} bytes`);
   for (let at = from; at < to; at += ENTRY_BYTES) {
     const name = (bytes[at]! << 8) | bytes[at + 1]!;
     const value = h2.uint32At(bytes, at + 2);
@@ -23,15 +24,15 @@ export function readSettings(bytes: Buffer, from: number, to: number, into: Peer
         into.headerTableBytes = Math.min(into.headerTableBytes, value);
         break;
       case h2.SETTINGS_ENABLE_PUSH:
-        if (value > 1) throw new h2.Http2Fault(h2.PROTOCOL_ERROR, `SETTINGS_ENABLE_PUSH of ${value}: it is 0 or 1`);
+        if (value > 1) throw new Http2Fault(h2.PROTOCOL_ERROR, `SETTINGS_ENABLE_PUSH of ${value}: it is 0 or 1`);
         break;
       case h2.SETTINGS_INITIAL_WINDOW_SIZE:
-        if (value > h2.MAX_WINDOW_BYTES) throw new h2.Http2Fault(h2.FLOW_CONTROL_ERROR, `SETTINGS_INITIAL_WINDOW_SIZE of ${value} bytes`);
+        if (value > h2.MAX_WINDOW_BYTES) throw new Http2Fault(h2.FLOW_CONTROL_ERROR, `SETTINGS_INITIAL_WINDOW_SIZE of ${value} bytes`);
         into.initialWindow = value;
         break;
       case h2.SETTINGS_MAX_FRAME_SIZE:
         if (value < h2.DEFAULT_FRAME_BYTES || value > h2.MAX_FRAME_BYTES) {
-          throw new h2.Http2Fault(h2.PROTOCOL_ERROR, `SETTINGS_MAX_FRAME_SIZE of ${value} bytes`);
+          throw new Http2Fault(h2.PROTOCOL_ERROR, `SETTINGS_MAX_FRAME_SIZE of ${value} bytes`);
         }
         into.maxFrameBytes = value;
         break;

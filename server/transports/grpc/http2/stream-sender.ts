@@ -1,6 +1,5 @@
 /** @hotpath answers on their way into a connection's output, as its windows let them (RFC 9113, section 5.2) (measured by grpc-transport.bench.ts) */
 
-import { BLOCK_BYTES, type ConnectionOutput } from './connection-output.ts';
 import {
   DATA,
   DEFAULT_FRAME_BYTES,
@@ -12,7 +11,8 @@ import {
   MAX_WINDOW_BYTES,
   putFrameHead,
   putUint32,
-} from './http2-frames.ts';
+} from '../../../../proto/http2-frames.ts';
+import { BLOCK_BYTES, type ConnectionOutput } from './connection-output.ts';
 import type { Http2Stream } from './http2-stream.ts';
 
 const PREFIX_BYTES = 5;
